@@ -1,0 +1,54 @@
+# `make` alone lists the targets.
+
+SHELL := /bin/sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CLIENTS := $(TARGET)/clients
+NODE_CLIENTS := $(CLIENTS)/node_modules/.installed
+PYTHON_CLIENTS := $(CLIENTS)/venv/.installed
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: ## build and run; settings as `make run ARGS="--port 5500"`
+	@scripts/need rust cc postgres
+	cargo build --release --locked
+	@exec $(TARGET)/release/space-events $(ARGS)
+
+.PHONY: test
+test: clients ## all tests, with the published clients among them
+	cargo test --locked
+
+.PHONY: fmt
+fmt: ## format the code
+	@scripts/need rust
+	cargo fmt
+
+.PHONY: check
+check: ## format, lints and documentation, without a change
+	@scripts/need rust cc
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+# The published clients that the tests start. Each is installed again when its
+# list of versions changed.
+.PHONY: clients
+clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS)
+
+.PHONY: needed
+needed:
+	@scripts/need rust cc postgres node python
+
+$(NODE_CLIENTS): tests/clients/package.json tests/clients/package-lock.json | needed
+	@mkdir -p $(CLIENTS)
+	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
+	cd $(CLIENTS) && npm ci --no-audit --no-fund
+	@touch $@
+
+$(PYTHON_CLIENTS): tests/clients/requirements.txt | needed
+	@mkdir -p $(CLIENTS)
+	python3 -m venv --clear $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@

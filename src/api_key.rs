@@ -1,0 +1,238 @@
+//! The API keys and their scopes.
+//!
+//! A presented key is compared with every configured one, all of them padded to
+//! one length, so that neither how much of a key was right nor which key it was
+//! can be told from the time an answer takes. Keys are never logged or shown.
+
+use std::fmt;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use thiserror::Error;
+
+/// What a key may do; each scope includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Reads: GET and HEAD.
+    Evaluation,
+    /// Also creates and changes: POST and PUT.
+    Management,
+    /// Also deletes: DELETE.
+    All,
+}
+
+impl Scope {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "EVALUATION" => Some(Self::Evaluation),
+            "MANAGEMENT" => Some(Self::Management),
+            "ALL" => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    fn rank(self) -> u8 {
+        match self {
+            Self::Evaluation => 1,
+            Self::Management => 2,
+            Self::All => 3,
+        }
+    }
+
+    fn of_rank(rank: u8) -> Option<Self> {
+        match rank {
+            1 => Some(Self::Evaluation),
+            2 => Some(Self::Management),
+            3 => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Evaluation => "EVALUATION",
+            Self::Management => "MANAGEMENT",
+            Self::All => "ALL",
+        })
+    }
+}
+
+/// The longest key that is accepted.
+pub const MAX_KEY_BYTES: usize = 256;
+
+/// Why a list of keys is refused. Entries are numbered from 1; the keys
+/// themselves are never named.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidApiKeys {
+    /// Two commas with nothing between them, or one at an end.
+    #[error("entry {0} is empty")]
+    Empty(usize),
+    /// The part after the last colon is no scope, or there is no colon.
+    #[error("entry {0} does not end in :ALL, :MANAGEMENT or :EVALUATION")]
+    NoScope(usize),
+    /// Nothing before the last colon.
+    #[error("entry {0} has a scope but no key")]
+    NoKey(usize),
+    /// Over [`MAX_KEY_BYTES`].
+    #[error("the key of entry {0} is longer than {MAX_KEY_BYTES} bytes")]
+    TooLong(usize),
+    /// A header could not carry it.
+    #[error("the key of entry {0} has white space at an end or a control character")]
+    Unprintable(usize),
+    /// Which of the two scopes holds would be a guess.
+    #[error("the key of entry {0} is listed before")]
+    Repeated(usize),
+}
+
+/// The configured keys, each with its scope.
+#[derive(Default)]
+pub struct ApiKeys(Vec<(PaddedKey, Scope)>);
+
+impl ApiKeys {
+    /// Reads `key:SCOPE,key:SCOPE`. A key may hold colons; its scope follows the
+    /// last one. Blank text means no keys.
+    ///
+    /// # Errors
+    ///
+    /// The first entry that is not a key and a scope.
+    pub fn parse(list: &str) -> Result<Self, InvalidApiKeys> {
+        let mut keys: Vec<(PaddedKey, Scope)> = Vec::new();
+        if list.trim().is_empty() {
+            return Ok(Self(keys));
+        }
+        for (entry, number) in list.split(',').zip(1..) {
+            let entry = entry.trim();
+            if entry.is_empty() {
+                return Err(InvalidApiKeys::Empty(number));
+            }
+            let (key, scope) = entry
+                .rsplit_once(':')
+                .and_then(|(key, scope)| Some((key, Scope::parse(scope)?)))
+                .ok_or(InvalidApiKeys::NoScope(number))?;
+            if key.is_empty() {
+                return Err(InvalidApiKeys::NoKey(number));
+            }
+            if key.trim() != key || key.chars().any(char::is_control) {
+                return Err(InvalidApiKeys::Unprintable(number));
+            }
+            let key = PaddedKey::new(key.as_bytes()).ok_or(InvalidApiKeys::TooLong(number))?;
+            if keys.iter().any(|(known, _)| bool::from(known.ct_eq(&key))) {
+                return Err(InvalidApiKeys::Repeated(number));
+            }
+            keys.push((key, scope));
+        }
+        Ok(Self(keys))
+    }
+
+    /// Whether no key is configured, so that none is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The scope of a presented key, if it is one of ours. Takes the same time
+    /// for every key of up to [`MAX_KEY_BYTES`].
+    pub fn scope_of(&self, presented: &str) -> Option<Scope> {
+        let presented = PaddedKey::new(presented.as_bytes())?;
+        let mut rank = 0;
+        for (key, scope) in &self.0 {
+            rank.conditional_assign(&scope.rank(), key.ct_eq(&presented));
+        }
+        Scope::of_rank(rank)
+    }
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeys({} keys)", self.0.len())
+    }
+}
+
+/// A key filled up with zeros, beside its length: all are equally long to compare.
+struct PaddedKey {
+    bytes: [u8; MAX_KEY_BYTES],
+    length: u64,
+}
+
+impl PaddedKey {
+    fn new(key: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_KEY_BYTES];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        let length = u64::try_from(key.len()).ok()?;
+        Some(Self { bytes, length })
+    }
+}
+
+impl ConstantTimeEq for PaddedKey {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.bytes.ct_eq(&other.bytes) & self.length.ct_eq(&other.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_scope_after_its_last_colon() {
+        let keys = ApiKeys::parse("reader:EVALUATION, a:b:MANAGEMENT ,schlüssel:ALL")
+            .expect("a list of keys");
+        for (presented, scope) in [
+            ("reader", Some(Scope::Evaluation)),
+            ("a:b", Some(Scope::Management)),
+            ("schlüssel", Some(Scope::All)),
+            ("", None),
+            ("reade", None),
+            ("reader\0", None),
+            ("readers", None),
+            ("READER", None),
+            ("reader:EVALUATION", None),
+        ] {
+            assert_eq!(keys.scope_of(presented), scope, "{presented:?}");
+        }
+        assert_eq!(keys.scope_of(&"x".repeat(MAX_KEY_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn the_longest_key_counts_to_its_last_byte() {
+        let longest = "k".repeat(MAX_KEY_BYTES);
+        let keys = ApiKeys::parse(&format!("{longest}:ALL")).expect("a list of keys");
+        assert_eq!(keys.scope_of(&longest), Some(Scope::All));
+        assert_eq!(keys.scope_of(&"k".repeat(MAX_KEY_BYTES - 1)), None);
+    }
+
+    #[test]
+    fn no_text_means_no_keys() {
+        for list in ["", " ", "\n"] {
+            let keys = ApiKeys::parse(list).expect("no keys");
+            assert!(keys.is_empty(), "{list:?}");
+            assert_eq!(keys.scope_of(""), None);
+        }
+    }
+
+    #[test]
+    fn a_bad_entry_is_named_by_its_number_alone() {
+        let too_long = format!("ok:ALL,{}:ALL", "s".repeat(MAX_KEY_BYTES + 1));
+        for (list, error) in [
+            ("secret", InvalidApiKeys::NoScope(1)),
+            ("secret:all", InvalidApiKeys::NoScope(1)),
+            ("secret:", InvalidApiKeys::NoScope(1)),
+            ("ok:ALL,secret:ROOT", InvalidApiKeys::NoScope(2)),
+            (":ALL", InvalidApiKeys::NoKey(1)),
+            ("secret:ALL,", InvalidApiKeys::Empty(2)),
+            (",", InvalidApiKeys::Empty(1)),
+            ("se\ncret:ALL", InvalidApiKeys::Unprintable(1)),
+            ("secret :ALL", InvalidApiKeys::Unprintable(1)),
+            ("secret:ALL,secret:EVALUATION", InvalidApiKeys::Repeated(2)),
+            (too_long.as_str(), InvalidApiKeys::TooLong(2)),
+        ] {
+            let refused = ApiKeys::parse(list).expect_err("a bad list");
+            assert_eq!(refused, error, "{list:?}");
+            let sentence = refused.to_string();
+            assert!(
+                !sentence.contains("secret") && !sentence.contains('\n'),
+                "{sentence}"
+            );
+        }
+    }
+}

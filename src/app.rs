@@ -1,0 +1,279 @@
+//! Builds the parts, joins them, stops them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::from_fn;
+use sqlx::migrate::Migrator;
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tracing::{info, warn};
+
+use crate::config::{Config, Database};
+use crate::embedded_postgres::EmbeddedPostgres;
+use crate::feed::Feed;
+use crate::journal::{Readers, Recent};
+use crate::rest::pricing_url::PricingFetcher;
+use crate::rest::{self, Api, loopback};
+use crate::sockets::connection::{ConnectionInfo, MeteredListener};
+use crate::sockets::subscriber::Sources;
+use crate::sockets::{self, Sockets};
+use crate::store;
+use crate::store::database_url::DatabaseUrl;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// A client that takes nothing for so long is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long fetching a pricing by URL may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long requests that have begun may take to finish at a stop.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the feed may take to finish its chunk at a stop.
+const FEED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The running program.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    /// Without the feed or the server there is no service: one that ends early
+    /// ends the program.
+    tasks: JoinSet<anyhow::Result<()>>,
+    server: CancellationToken,
+    feed: CancellationToken,
+    sockets: Sockets,
+    pool: PgPool,
+    postgres: Option<(JoinHandle<()>, CancellationToken)>,
+}
+
+/// Applies the migrations to the database of the settings.
+///
+/// # Errors
+///
+/// The database cannot be reached, or a migration fails.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    match &config.database {
+        Database::Given(urls) => apply_migrations(&urls.listen_url).await,
+        Database::Embedded(data_dir) => {
+            let postgres = EmbeddedPostgres::start(data_dir).await?;
+            let applied = match DatabaseUrl::parse(&postgres.url()) {
+                Ok(url) => apply_migrations(&url).await,
+                Err(error) => Err(error.into()),
+            };
+            postgres.stop().await?;
+            applied
+        }
+    }
+}
+
+/// Several instances may do so at once: they take turns by an advisory lock.
+async fn apply_migrations(url: &DatabaseUrl) -> anyhow::Result<()> {
+    let mut connection = url
+        .sqlx_options("space-events migrations")
+        .connect()
+        .await
+        .context("open the database")?;
+    MIGRATIONS
+        .run(&mut connection)
+        .await
+        .context("apply the migrations")?;
+    connection.close().await.context("close the database")
+}
+
+impl App {
+    /// Starts every part; each connection is tried once before this returns.
+    ///
+    /// # Errors
+    ///
+    /// What could not be started, in one line.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let (url, listen_url, postgres) = match &config.database {
+            Database::Given(urls) => (urls.url.clone(), urls.listen_url.clone(), None),
+            Database::Embedded(data_dir) => {
+                let postgres = EmbeddedPostgres::start(data_dir).await?;
+                let url = DatabaseUrl::parse(&postgres.url())?;
+                (url.clone(), url, Some(postgres))
+            }
+        };
+        let psql_command = postgres.as_ref().map(EmbeddedPostgres::psql_command);
+        let postgres = postgres.map(|postgres| {
+            let stop = CancellationToken::new();
+            (tokio::spawn(keep_running(postgres, stop.clone())), stop)
+        });
+        match Self::start_on(&config, url, listen_url).await {
+            Ok(app) => {
+                info!("listening on http://{}", app.address);
+                if let Some(psql_command) = psql_command {
+                    info!("the embedded Postgres: {psql_command}");
+                }
+                Ok(Self { postgres, ..app })
+            }
+            Err(error) => {
+                stop_postgres(postgres).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: &Config,
+        url: DatabaseUrl,
+        listen_url: DatabaseUrl,
+    ) -> anyhow::Result<Self> {
+        apply_migrations(&listen_url).await?;
+        let pool = store::open(url.sqlx_options("space-events rest"));
+        drop(pool.acquire().await.context("open the database for REST")?);
+        let (feed, seen) = Feed::start(listen_url.clone()).await?;
+        let recent = Arc::new(Recent::new(seen));
+        let identity = feed.identity().await?;
+        let sources = Arc::new(Sources {
+            recent: Arc::clone(&recent),
+            readers: Arc::new(Readers::new(listen_url)),
+            identity,
+        });
+        let api = Api {
+            pool: pool.clone(),
+            keys: Arc::clone(&config.keys),
+            fetcher: Arc::new(PricingFetcher::new(
+                config.pricing_url_allow.clone(),
+                rest::MAX_PRICING_BYTES,
+                FETCH_TIMEOUT,
+            )),
+        };
+        let options = sockets::Options {
+            transports: config.transports.clone(),
+            access: config.access,
+            keys: Arc::clone(&config.keys),
+        };
+        let (router, sockets) = Sockets::mount(rest::router(api), sources, &options);
+        let router = guard(router, config)?;
+
+        let listener = TcpListener::bind(config.listen.as_slice())
+            .await
+            .with_context(|| format!("PORT: listen on {:?}", config.listen))?;
+        let address = listener.local_addr().context("read the port")?;
+        let listener = MeteredListener::new(listener, WRITE_TIMEOUT);
+        let mut tasks = JoinSet::new();
+        let stop_server = CancellationToken::new();
+        let stop_feed = CancellationToken::new();
+        let server = axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<ConnectionInfo>(),
+        )
+        .with_graceful_shutdown(stop_server.clone().cancelled_owned());
+        tasks.spawn(async move { server.await.context("serve") });
+        let following = feed.run(recent, stop_feed.clone());
+        tasks.spawn(async move {
+            following.await;
+            Ok(())
+        });
+        Ok(Self {
+            address,
+            tasks,
+            server: stop_server,
+            feed: stop_feed,
+            sockets,
+            pool,
+            postgres: None,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `signalled`, then stops in order, within five seconds.
+    ///
+    /// # Errors
+    ///
+    /// A part ended by itself.
+    pub async fn run_until(mut self, signalled: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            () = signalled => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        info!("stopping");
+        self.stop().await;
+        match ended {
+            None => Ok(()),
+            Some(Ok(Ok(()))) => anyhow::bail!("a part of the program ended by itself"),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(panic)) => Err(panic).context("a part of the program failed"),
+        }
+    }
+
+    /// Accepts no more, finishes requests, tells the clients, lets the feed
+    /// finish its chunk, and stops the embedded Postgres last.
+    async fn stop(mut self) {
+        self.server.cancel();
+        self.sockets.close().await;
+        // The server ends when its requests have; the feed only when it is told.
+        let finished = timeout(FINISH_TIMEOUT, self.tasks.join_next()).await;
+        if finished.is_err() {
+            warn!("some requests did not finish in time");
+        }
+        self.feed.cancel();
+        let _ = timeout(FEED_TIMEOUT, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
+        self.tasks.shutdown().await;
+        let _ = timeout(FEED_TIMEOUT, self.pool.close()).await;
+        stop_postgres(self.postgres).await;
+        info!("stopped");
+    }
+}
+
+/// What stands before REST and Socket.IO alike.
+fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
+    let origins = match &config.cors_origins {
+        None => AllowOrigin::from(Any),
+        Some(origins) => AllowOrigin::list(
+            origins
+                .iter()
+                .map(|origin| HeaderValue::from_str(origin))
+                .collect::<Result<Vec<_>, _>>()
+                .context("CORS_ORIGINS")?,
+        ),
+    };
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            HeaderName::from_static("content-type"),
+            HeaderName::from_static("x-api-key"),
+        ]);
+    let router = router.layer(cors);
+    Ok(if config.keys.is_empty() {
+        router.layer(from_fn(loopback::guard))
+    } else {
+        router
+    })
+}
+
+/// Starts the embedded Postgres again when it ends, until it is told to stop.
+async fn keep_running(mut postgres: EmbeddedPostgres, stop: CancellationToken) {
+    stop.run_until_cancelled(postgres.supervise()).await;
+    if let Err(error) = postgres.stop().await {
+        warn!(
+            error = format!("{error:#}"),
+            "the embedded Postgres did not stop as it should"
+        );
+    }
+}
+
+async fn stop_postgres(postgres: Option<(JoinHandle<()>, CancellationToken)>) {
+    if let Some((task, stop)) = postgres {
+        stop.cancel();
+        let _ = task.await;
+    }
+}

@@ -1,0 +1,17 @@
+//! The journal of row changes, read as events.
+//!
+//! One mechanism for one job: following live, catching up after a pause and
+//! coming back with a position are all [`Reader::read`] from a [`Position`].
+
+pub mod position;
+pub mod translate;
+pub mod batch;
+pub mod reader;
+pub mod readers;
+pub mod recent;
+
+pub use batch::{Batch, JournalEvent};
+pub use position::{Position, Seen};
+pub use reader::Reader;
+pub use readers::Readers;
+pub use recent::Recent;

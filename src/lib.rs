@@ -1,0 +1,23 @@
+//! A change-data-capture emitter for Postgres that speaks SPACE's Socket.IO
+//! protocol. The flow, from a row to a frame:
+//!
+//! 1. Whoever writes `services` and `pricings`, triggers (`migrations/`) record
+//!    each row change in the journal, in the writer's transaction, and NOTIFY.
+//! 2. The [`feed`] listens, reads the [`journal`] from its position, and
+//!    publishes the events that the changes mean.
+//! 3. The [`sockets`] hand them to each client at its own pace; a client that
+//!    fell behind or came back reads the journal from its own position.
+//! 4. The [`rest`] handlers are one writer among others: they meet the feed in
+//!    Postgres, and nowhere else.
+
+pub mod event;
+pub mod pricing_document;
+pub mod api_key;
+pub mod rest;
+pub mod store;
+pub mod journal;
+pub mod feed;
+pub mod sockets;
+pub mod embedded_postgres;
+pub mod app;
+pub mod config;

@@ -1,0 +1,68 @@
+//! Settings, logs, one `App`, until a signal.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use space_events::app::{self, App};
+use space_events::config::{Command, CommandLine, Config, start_log};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            eprintln!("error: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<ExitCode> {
+    match dotenvy::dotenv() {
+        Ok(_) => {}
+        Err(error) if error.not_found() => {}
+        Err(error) => anyhow::bail!(".env: {error}"),
+    }
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            error.print()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            anyhow::bail!("{}", line.trim_start_matches("error: "));
+        }
+    };
+    start_log(&command_line.settings)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(command_line))
+}
+
+async fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
+    // From the first moment on: a signal while the database starts is one too.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let signalled = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let config = Config::check(command_line.settings).await?;
+    match command_line.command.unwrap_or(Command::Serve) {
+        Command::Migrate => app::migrate(&config).await?,
+        Command::Serve => App::start(config).await?.run_until(signalled).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

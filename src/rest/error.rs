@@ -1,0 +1,267 @@
+//! What a request can end in besides success.
+//!
+//! A failure becomes a response here and nowhere else, and here it is logged,
+//! once. What the database says never reaches a client.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tracing::{error, warn};
+
+/// A failed request: its status, and in `{"error": …}` one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 400: malformed or invalid input.
+    #[error("{0}")]
+    Invalid(String),
+    /// 401: no key, or none of ours.
+    #[error("an API key is needed, in the header x-api-key")]
+    Unauthorized,
+    /// 403: the scope of the key is too small, or the request comes from elsewhere.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// 405.
+    #[error("this path does not know the method {0}")]
+    MethodNotAllowed(String),
+    /// 409: it exists already, or is still active.
+    #[error("{0}")]
+    Conflict(String),
+    /// 413.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 415.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// What the database answered instead of doing it: a 400, 503 or 500.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// Another transaction came between two statements: the whole once more.
+    #[error("another transaction came between")]
+    Overtaken,
+    /// 503: the database did not answer in time.
+    #[error("the database did not answer in time")]
+    DatabaseTimeout,
+    /// 500: a fault of ours.
+    #[error(transparent)]
+    Fault(anyhow::Error),
+}
+
+impl Error {
+    /// No enabled service has this name.
+    pub(super) fn no_service(service_name: &str) -> Self {
+        Self::NotFound(format!("no service `{}`", shortened(service_name)))
+    }
+
+    /// The service has no such version.
+    pub(super) fn no_pricing(version: &str) -> Self {
+        Self::NotFound(format!("no pricing `{}`", shortened(version)))
+    }
+
+    /// Whether the same transaction may succeed at once if it is tried again.
+    pub(super) fn asks_for_another_try(&self) -> bool {
+        match self {
+            Self::Overtaken => true,
+            Self::Database(error) => matches!(code(error).as_deref(), Some("40001" | "40P01")),
+            _ => false,
+        }
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        let status = match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Overtaken | Self::DatabaseTimeout => return unavailable(),
+            Self::Fault(_) => return fault(),
+            Self::Database(error) => {
+                return match blame(error) {
+                    Blame::Client(sentence) => (StatusCode::BAD_REQUEST, sentence.to_owned()),
+                    Blame::Absence => unavailable(),
+                    Blame::Us => fault(),
+                };
+            }
+        };
+        (status, self.to_string())
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, sentence) = self.answer();
+        let mut response = (status, Json(json!({ "error": sentence }))).into_response();
+        match status {
+            StatusCode::INTERNAL_SERVER_ERROR => error!(error = ?self, "request failed"),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                warn!(
+                    error = format!("{self:#}"),
+                    "request refused: the database is away"
+                );
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn unavailable() -> (StatusCode, String) {
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the database does not answer; try again in a moment".to_owned(),
+    )
+}
+
+fn fault() -> (StatusCode, String) {
+    (
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the request failed through no fault of yours".to_owned(),
+    )
+}
+
+/// Names what a named constraint refused.
+pub(super) trait OrConflict<T> {
+    /// Turns a violation of `constraint` into a 409.
+    fn or_conflict(self, constraint: &str, sentence: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> OrConflict<T> for Result<T, E> {
+    fn or_conflict(self, constraint: &str, sentence: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|error| match error.into() {
+            Error::Database(error) if violates(&error, constraint) => Error::Conflict(sentence()),
+            error => error,
+        })
+    }
+}
+
+/// Whether this is the refusal of one constraint.
+pub(super) fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.constraint())
+        == Some(constraint)
+}
+
+enum Blame {
+    /// The request holds what cannot be stored.
+    Client(&'static str),
+    /// The database is away, stopping, starting, full or locked.
+    Absence,
+    /// A bug, or a database that is not set up as it must be.
+    Us,
+}
+
+fn blame(error: &sqlx::Error) -> Blame {
+    let Some(code) = code(error) else {
+        return match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Blame::Absence,
+            _ => Blame::Us,
+        };
+    };
+    match code.as_ref() {
+        "23514" => Blame::Client(refused_by_check(error)),
+        "22001" | "22021" | "22P02" | "22P05" => Blame::Client(
+            "the request holds text that cannot be stored, such as the character U+0000",
+        ),
+        "54000" | "54001" => {
+            Blame::Client("the pricing is too large or too deeply nested to be stored")
+        }
+        // Lock and statement timeouts, and deadlocks that came back each time.
+        "55P03" | "57014" | "40001" | "40P01" => Blame::Absence,
+        // A primary that has become a replica; a login or a database that is not there for now.
+        "25006" | "3D000" => Blame::Absence,
+        code => match code.get(..2) {
+            // Connection, authorization, resources, operator, system.
+            Some("08" | "28" | "53" | "57" | "58") => Blame::Absence,
+            _ => Blame::Us,
+        },
+    }
+}
+
+fn refused_by_check(error: &sqlx::Error) -> &'static str {
+    match error
+        .as_database_error()
+        .and_then(|error| error.constraint())
+    {
+        Some("services_name_not_blank") => "the name of a service must not be blank",
+        Some("services_name_length") => "the name of a service has at most 255 characters",
+        Some("pricings_version_not_blank") => "the version of a pricing must not be blank",
+        Some("pricings_version_length") => "the version of a pricing has at most 255 characters",
+        _ => "the request holds a value that cannot be stored",
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(|error| error.code())
+}
+
+/// Enough of what a client sent to recognise it by.
+fn shortened(text: &str) -> String {
+    const MAX_CHARS: usize = 255;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_status() {
+        for (error, status) in [
+            (Error::Invalid("x".into()), 400),
+            (Error::Unauthorized, 401),
+            (Error::Forbidden("x".into()), 403),
+            (Error::no_service("x"), 404),
+            (Error::no_pricing("x"), 404),
+            (Error::MethodNotAllowed("PATCH".into()), 405),
+            (Error::Conflict("x".into()), 409),
+            (Error::TooLarge("x".into()), 413),
+            (Error::UnsupportedMediaType("x".into()), 415),
+            (Error::Fault(anyhow::anyhow!("x")), 500),
+            (Error::Database(sqlx::Error::RowNotFound), 500),
+            (Error::Database(sqlx::Error::PoolTimedOut), 503),
+            (
+                Error::Database(sqlx::Error::Io(
+                    std::io::ErrorKind::ConnectionRefused.into(),
+                )),
+                503,
+            ),
+            (Error::DatabaseTimeout, 503),
+            (Error::Overtaken, 503),
+        ] {
+            let name = format!("{error:?}");
+            let response = error.into_response();
+            assert_eq!(response.status().as_u16(), status, "{name}");
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                status == 503,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shortened("Zoom"), "Zoom");
+        assert_eq!(shortened(&"é".repeat(300)), format!("{}…", "é".repeat(255)));
+    }
+}

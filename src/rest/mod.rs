@@ -1,0 +1,126 @@
+//! Requests in, rows out.
+//!
+//! No handler announces anything: triggers record what a transaction changed, so
+//! that a request is heard like any other writer. What a GET answers comes from
+//! one statement, hence from one snapshot.
+
+mod services;
+mod pricings;
+mod events;
+mod upload;
+pub mod pricing_url;
+mod request;
+mod api_key;
+pub mod loopback;
+mod error;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+pub use error::Error;
+pub use upload::MAX_PRICING_BYTES;
+
+use crate::api_key::ApiKeys;
+use pricing_url::PricingFetcher;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where services and pricings are.
+    pub pool: PgPool,
+    /// Who may do what; empty: everybody everything.
+    pub keys: Arc<ApiKeys>,
+    /// Fetches the pricings that are given by URL.
+    pub fetcher: Arc<PricingFetcher>,
+}
+
+/// The routes of `/api/v1`, and those of the services at the root too.
+///
+/// Everything that is answered is JSON, but for a pricing's file and the live
+/// page, and errors are `{"error": …}`.
+pub fn router(api: Api) -> Router {
+    let services =
+        services::routes()
+            .merge(pricings::routes())
+            .route_layer(middleware::from_fn_with_state(
+                api.clone(),
+                api_key::authorize,
+            ));
+    let public = Router::new()
+        .route("/healthcheck", get(healthcheck))
+        .merge(events::routes());
+    Router::new()
+        .merge(services.clone())
+        .nest("/api/v1", services.merge(public))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(upload::MAX_BODY_BYTES))
+        .layer(middleware::map_response(add_headers))
+        .with_state(api)
+}
+
+/// Says that the process serves; the database is not asked.
+async fn healthcheck() -> Json<Value> {
+    Json(json!({ "message": "space-events is up" }))
+}
+
+async fn unknown_path(uri: Uri) -> Error {
+    tracing::debug!(path = uri.path(), "unknown path");
+    Error::NotFound("there is nothing at this path".to_owned())
+}
+
+async fn unknown_method(method: Method) -> Error {
+    Error::MethodNotAllowed(method.to_string())
+}
+
+async fn add_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// How long the database may take for a request about a few rows.
+const USUAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long it may take for one that reaches any number of rows.
+const LONG_LIMIT: Duration = Duration::from_secs(120);
+
+/// Does `work`, from its beginning, until it ends neither in a deadlock nor
+/// overtaken by another transaction, a few times at most and within `limit`.
+///
+/// What is cut off by the limit may have been committed all the same.
+async fn settle<T, F>(limit: Duration, mut work: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    const MAX_TRIES: u32 = 6;
+    const MAX_PAUSE_MS: u64 = 40;
+    let settled = async {
+        let mut tries = 1;
+        loop {
+            match work().await {
+                Err(error) if tries < MAX_TRIES && error.asks_for_another_try() => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(..MAX_PAUSE_MS))).await;
+                }
+                end => return end,
+            }
+        }
+    };
+    match tokio::time::timeout(limit, settled).await {
+        Ok(end) => end,
+        Err(_) => Err(Error::DatabaseTimeout),
+    }
+}

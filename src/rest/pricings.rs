@@ -1,0 +1,238 @@
+//! `/services/{name}/pricings`: adding, archiving, activating and deleting them.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sqlx::{PgConnection, PgPool};
+
+use super::error::OrConflict;
+use super::request::{PathParams, QueryParams};
+use super::services::{ServiceBody, ServicePath};
+use super::upload::{self, Upload};
+use super::{Api, Error, USUAL_LIMIT, request, settle};
+use crate::store;
+use crate::store::pricings::{Found, NewPricing};
+use crate::store::services::{Availability, Service, ServiceRow};
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/services/{service_name}/pricings", get(list).post(add))
+        .route(
+            "/services/{service_name}/pricings/{version}",
+            get(show).put(make).delete(delete),
+        )
+}
+
+#[derive(Deserialize)]
+struct PricingPath {
+    service_name: String,
+    version: String,
+}
+
+async fn list(
+    State(api): State<Api>,
+    path: PathParams<ServicePath>,
+    query: QueryParams,
+) -> Result<Json<Vec<Box<RawValue>>>, Error> {
+    let PathParams(ServicePath { service_name }) = path;
+    let availability = availability(&query, "pricingStatus", Availability::Active)?;
+    settle(USUAL_LIMIT, async || {
+        Ok(store::pricings::documents(&api.pool, &service_name, availability).await?)
+    })
+    .await?
+    .map(Json)
+    .ok_or_else(|| Error::no_service(&service_name))
+}
+
+async fn add(
+    State(api): State<Api>,
+    path: PathParams<ServicePath>,
+    upload: Upload,
+) -> Result<(StatusCode, Json<ServiceBody>), Error> {
+    let PathParams(ServicePath { service_name }) = path;
+    let service = settle(USUAL_LIMIT, || add_once(&api.pool, &service_name, &upload)).await?;
+    Ok((StatusCode::CREATED, Json(service.into())))
+}
+
+async fn add_once(pool: &PgPool, service_name: &str, upload: &Upload) -> Result<Service, Error> {
+    let mut tx = store::begin(pool).await?;
+    let service = locked(&mut tx, service_name).await?;
+    let saas_name = &upload.document.saas_name;
+    if *saas_name != service.name
+        && !store::services::same_name(&mut *tx, saas_name, &service.name).await?
+    {
+        return Err(Error::Invalid(format!(
+            "the pricing is one of `{saas_name}`, not of `{}`",
+            service.name
+        )));
+    }
+    insert(&mut tx, &service, upload).await?;
+    changed(&mut tx, &service).await?;
+    let service = store::services::reread(&mut *tx, &service).await?;
+    tx.commit().await?;
+    Ok(service)
+}
+
+/// Adds the pricing of an upload to a service that the transaction holds.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    service: &ServiceRow,
+    upload: &Upload,
+) -> Result<(), Error> {
+    let pricing = NewPricing {
+        version: &upload.document.version,
+        url: upload.url.as_deref(),
+        document: &upload.document.json,
+        source: &upload.source,
+    };
+    store::pricings::insert(tx, service, &pricing)
+        .await
+        .or_conflict("pricings_pkey", || {
+            format!("pricing `{}` already exists", pricing.version)
+        })
+}
+
+/// The document, or with `Accept: application/yaml` the file as it was uploaded.
+async fn show(
+    State(api): State<Api>,
+    path: PathParams<PricingPath>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let PathParams(PricingPath {
+        service_name,
+        version,
+    }) = path;
+    let vary = [(header::VARY, "accept")];
+    if request::prefers_yaml(&headers) {
+        let source = settle(USUAL_LIMIT, async || {
+            Ok(store::pricings::source(&api.pool, &service_name, &version).await?)
+        })
+        .await?;
+        let file = found(source, &service_name, &version)?.ok_or_else(|| {
+            Error::NotFound(format!(
+                "pricing `{version}` has no file; ask for application/json"
+            ))
+        })?;
+        return Ok((vary, [(header::CONTENT_TYPE, "application/yaml")], file).into_response());
+    }
+    let document = settle(USUAL_LIMIT, async || {
+        Ok(store::pricings::document(&api.pool, &service_name, &version).await?)
+    })
+    .await?;
+    Ok((vary, Json(found(document, &service_name, &version)?)).into_response())
+}
+
+fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Error> {
+    match found {
+        Found::NoService => Err(Error::no_service(service_name)),
+        Found::NoPricing => Err(Error::no_pricing(version)),
+        Found::Pricing(value) => Ok(value),
+    }
+}
+
+/// Archives or activates. A JSON body is what SPACE calls the fallback
+/// subscription: accepted, and ignored.
+async fn make(
+    State(api): State<Api>,
+    path: PathParams<PricingPath>,
+    query: QueryParams,
+    request: Request,
+) -> Result<Json<ServiceBody>, Error> {
+    let PathParams(PricingPath {
+        service_name,
+        version,
+    }) = path;
+    let availability = availability(&query, "availability", Availability::Archived)?;
+    let sends_json = request::media_type(request.headers())
+        .is_some_and(|media_type| request::is_json(&media_type));
+    let body = upload::read_body(request).await?;
+    if sends_json && !body.is_empty() {
+        request::parse_json(&body)?;
+    }
+    let service = settle(USUAL_LIMIT, || {
+        make_once(&api.pool, &service_name, &version, availability)
+    })
+    .await?;
+    Ok(Json(service.into()))
+}
+
+async fn make_once(
+    pool: &PgPool,
+    service_name: &str,
+    version: &str,
+    availability: Availability,
+) -> Result<Service, Error> {
+    let mut tx = store::begin(pool).await?;
+    let service = locked(&mut tx, service_name).await?;
+    if store::pricings::make(&mut *tx, &service, version, availability).await? {
+        changed(&mut tx, &service).await?;
+    } else if store::pricings::availability(&mut *tx, &service, version)
+        .await?
+        .is_none()
+    {
+        return Err(Error::no_pricing(version));
+    }
+    let service = store::services::reread(&mut *tx, &service).await?;
+    tx.commit().await?;
+    Ok(service)
+}
+
+async fn delete(
+    State(api): State<Api>,
+    path: PathParams<PricingPath>,
+) -> Result<StatusCode, Error> {
+    let PathParams(PricingPath {
+        service_name,
+        version,
+    }) = path;
+    settle(USUAL_LIMIT, || {
+        delete_once(&api.pool, &service_name, &version)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete_once(pool: &PgPool, service_name: &str, version: &str) -> Result<(), Error> {
+    let mut tx = store::begin(pool).await?;
+    let service = locked(&mut tx, service_name).await?;
+    if !store::pricings::delete_archived(&mut *tx, &service, version).await? {
+        return Err(
+            match store::pricings::availability(&mut *tx, &service, version).await? {
+                None => Error::no_pricing(version),
+                Some(_) => {
+                    Error::Conflict(format!("pricing `{version}` is active; archive it first"))
+                }
+            },
+        );
+    }
+    changed(&mut tx, &service).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn locked(tx: &mut PgConnection, service_name: &str) -> Result<ServiceRow, Error> {
+    store::services::lock(tx, service_name)
+        .await?
+        .ok_or_else(|| Error::no_service(service_name))
+}
+
+async fn changed(tx: &mut PgConnection, service: &ServiceRow) -> Result<(), Error> {
+    Ok(store::services::touch(tx, service).await?)
+}
+
+fn availability(
+    query: &QueryParams,
+    name: &str,
+    default: Availability,
+) -> Result<Availability, Error> {
+    match query.get(name) {
+        None => Ok(default),
+        Some(text) => Availability::parse(text).ok_or_else(|| {
+            Error::Invalid(format!("the parameter `{name}` must be active or archived"))
+        }),
+    }
+}

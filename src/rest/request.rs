@@ -1,0 +1,175 @@
+//! What a request says: path, query, media types, JSON; refused in our words.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+
+use super::Error;
+
+/// The parameters of the path, percent-decoded. They hold no U+0000, which
+/// Postgres cannot be asked for.
+pub(super) struct PathParams<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        if parts.uri.path().contains("%00") {
+            return Err(Error::Invalid(
+                "the path holds the character U+0000".to_owned(),
+            ));
+        }
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(params)) => Ok(Self(params)),
+            Err(_) => Err(Error::Invalid(
+                "the path is not percent-encoded UTF-8".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The parameters of the query. Of a repeated one the last counts, and unknown
+/// ones are as if they were not there.
+pub(super) struct QueryParams(Vec<(String, String)>);
+
+impl QueryParams {
+    fn parse(query: &str) -> Self {
+        Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+/// The media type of the body: lower case, without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    Some(essence.to_ascii_lowercase())
+}
+
+pub(super) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json"
+}
+
+pub(super) fn is_yaml(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml"
+    )
+}
+
+/// Reads one text field of a JSON object; its other fields may be anything.
+pub(super) fn text_field(body: &Bytes, field: &str) -> Result<String, Error> {
+    match parse_json(body)?
+        .get_mut(field)
+        .map(serde_json::Value::take)
+    {
+        Some(serde_json::Value::String(text)) => Ok(text),
+        Some(_) => Err(Error::Invalid(format!(
+            "the field `{field}` must be a text"
+        ))),
+        None => Err(Error::Invalid(format!(
+            "the body must be a JSON object with the field `{field}`"
+        ))),
+    }
+}
+
+/// Reads a JSON body.
+pub(super) fn parse_json(body: &Bytes) -> Result<serde_json::Value, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::Invalid(format!("the body is not JSON: {error}")))
+}
+
+/// Whether `Accept` would rather have YAML than JSON: YAML must be named, and be
+/// liked no less than JSON. If both are named alike, JSON is it.
+pub(super) fn prefers_yaml(headers: &HeaderMap) -> bool {
+    let mut yaml: f32 = 0.0;
+    let mut json: Option<f32> = None;
+    let mut any_application: Option<f32> = None;
+    let mut any: Option<f32> = None;
+    let ranges = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media_range = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = parts
+            .filter_map(|param| param.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+            .map_or(1.0, |(_, value)| value.trim().parse().unwrap_or(0.0));
+        match media_range.as_str() {
+            "application/json" => json = Some(quality),
+            "application/*" => any_application = Some(quality),
+            "*/*" => any = Some(quality),
+            yaml_type if is_yaml(yaml_type) => yaml = yaml.max(quality),
+            _ => {}
+        }
+    }
+    let json_quality = json.or(any_application).or(any).unwrap_or(0.0);
+    yaml > 0.0 && (yaml > json_quality || (yaml >= json_quality && json.is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn yaml_is_answered_to_those_who_ask_for_it() {
+        for (accept, yaml) in [
+            ("application/yaml", true),
+            ("Application/YAML", true),
+            ("text/yaml", true),
+            ("application/x-yaml, */*", true),
+            ("application/yaml;q=0.9, application/json;q=0.5", true),
+            ("application/json;q=0.1, text/x-yaml; q=0.2", true),
+            ("application/yaml; charset=utf-8; q=1", true),
+            ("application/yaml, application/json", false),
+            ("application/yaml;q=0.5, application/json", false),
+            ("application/yaml;q=0.5, */*", false),
+            ("application/yaml;q=0", false),
+            ("application/yaml;q=nonsense", false),
+            ("*/*", false),
+            ("application/*", false),
+            ("application/json", false),
+            ("text/html", false),
+            (",;q=,=", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(prefers_yaml(&headers), yaml, "{accept:?}");
+        }
+        assert!(!prefers_yaml(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_parameter_counts() {
+        let query = QueryParams::parse("name=a&limit=1&name=b%20c&&=&x");
+        assert_eq!(query.get("name"), Some("b c"));
+        assert_eq!(query.get("limit"), Some("1"));
+        assert_eq!(query.get("x"), Some(""));
+        assert_eq!(query.get("page"), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! `/services`: listing, creating, renaming, disabling and pruning them.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+
+use super::error::{OrConflict, violates};
+use super::request::{PathParams, QueryParams};
+use super::upload::{self, Upload};
+use super::{Api, Error, LONG_LIMIT, USUAL_LIMIT, pricings, request, settle};
+use crate::store;
+use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 1000;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/services", get(list).post(create).delete(prune))
+        .route(
+            "/services/{service_name}",
+            get(show).put(rename).delete(disable),
+        )
+}
+
+/// `/services/{service_name}…`
+#[derive(Deserialize)]
+pub(super) struct ServicePath {
+    pub(super) service_name: String,
+}
+
+/// A service as it is answered. A pricing is `{"url"}` if it was given by URL,
+/// else `{"id"}`; `archivedPricings` is left out while empty.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServiceBody {
+    id: i64,
+    name: String,
+    disabled: bool,
+    active_pricings: Pricings,
+    #[serde(skip_serializing_if = "Pricings::is_empty")]
+    archived_pricings: Pricings,
+    #[serde(serialize_with = "with_milliseconds")]
+    created_at: DateTime<Utc>,
+    #[serde(serialize_with = "with_milliseconds")]
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Service> for ServiceBody {
+    fn from(service: Service) -> Self {
+        let (active, archived) = service
+            .pricings
+            .into_iter()
+            .partition(|pricing| pricing.availability == Availability::Active);
+        Self {
+            id: service.id,
+            name: service.name,
+            disabled: service.disabled,
+            active_pricings: Pricings(active),
+            archived_pricings: Pricings(archived),
+            created_at: service.created_at,
+            updated_at: service.updated_at,
+        }
+    }
+}
+
+/// An object with a key for each version, in the order in which they were added.
+struct Pricings(Vec<ListedPricing>);
+
+impl Pricings {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Pricings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Source<'a> {
+            Id(i64),
+            Url(&'a str),
+        }
+        serializer.collect_map(self.0.iter().map(|pricing| {
+            let source = pricing
+                .url
+                .as_deref()
+                .map_or(Source::Id(pricing.id), Source::Url);
+            (&pricing.version, source)
+        }))
+    }
+}
+
+fn with_milliseconds<S: Serializer>(
+    time: &DateTime<Utc>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+async fn list(State(api): State<Api>, query: QueryParams) -> Result<Json<Vec<ServiceBody>>, Error> {
+    let page = page(&query)?;
+    let services = settle(USUAL_LIMIT, async || {
+        Ok(store::services::list(&api.pool, &page).await?)
+    })
+    .await?;
+    Ok(Json(services.into_iter().map(ServiceBody::from).collect()))
+}
+
+/// Reads `name`, `page` (from 1), `offset` (in services), `limit` and `order`.
+/// An offset above zero counts instead of the page, as in SPACE.
+fn page(query: &QueryParams) -> Result<Page, Error> {
+    let number = |name: &str, least: i64, default: i64| match query.get(name) {
+        None => Ok(default),
+        Some(text) => match text.parse() {
+            Ok(number) if number >= least => Ok(number),
+            _ => Err(Error::Invalid(format!(
+                "the parameter `{name}` must be a whole number of at least {least}"
+            ))),
+        },
+    };
+    let limit = number("limit", 1, DEFAULT_LIMIT)?;
+    if limit > MAX_LIMIT {
+        return Err(Error::Invalid(format!(
+            "the parameter `limit` must be at most {MAX_LIMIT}"
+        )));
+    }
+    let page = number("page", 1, 1)?;
+    let skipped = match number("offset", 0, 0)? {
+        0 => (page - 1).saturating_mul(limit),
+        offset => offset,
+    };
+    let order = match query.get("order") {
+        None | Some("asc") => NameOrder::Ascending,
+        Some("desc") => NameOrder::Descending,
+        Some(_) => {
+            return Err(Error::Invalid(
+                "the parameter `order` must be asc or desc".to_owned(),
+            ));
+        }
+    };
+    let name_part = query.get("name").unwrap_or_default().to_owned();
+    if name_part.contains('\0') {
+        return Err(Error::Invalid(
+            "the parameter `name` holds the character U+0000".to_owned(),
+        ));
+    }
+    Ok(Page {
+        name_part,
+        skipped,
+        limit,
+        order,
+    })
+}
+
+/// A disabled service is not found, as in SPACE.
+async fn show(
+    State(api): State<Api>,
+    path: PathParams<ServicePath>,
+) -> Result<Json<ServiceBody>, Error> {
+    let PathParams(ServicePath { service_name }) = path;
+    settle(USUAL_LIMIT, async || {
+        Ok(store::services::find(&api.pool, &service_name).await?)
+    })
+    .await?
+    .map(|service| Json(service.into()))
+    .ok_or_else(|| Error::no_service(&service_name))
+}
+
+async fn create(
+    State(api): State<Api>,
+    upload: Upload,
+) -> Result<(StatusCode, Json<ServiceBody>), Error> {
+    let service = settle(LONG_LIMIT, || create_once(&api.pool, &upload)).await?;
+    Ok((StatusCode::CREATED, Json(service.into())))
+}
+
+async fn create_once(pool: &PgPool, upload: &Upload) -> Result<Service, Error> {
+    let name = &upload.document.saas_name;
+    let mut tx = store::begin_long(pool).await?;
+    let service = match store::services::insert(&mut *tx, name).await? {
+        Some(service) => service,
+        None => enable_again(&mut tx, name, &upload.document.version).await?,
+    };
+    pricings::insert(&mut tx, &service, upload).await?;
+    let service = store::services::reread(&mut *tx, &service).await?;
+    tx.commit().await?;
+    Ok(service)
+}
+
+/// Enables a disabled service with nothing active, and with room for a version.
+/// What happens before it is enabled is not announced.
+async fn enable_again(
+    tx: &mut PgConnection,
+    name: &str,
+    version: &str,
+) -> Result<ServiceRow, Error> {
+    // An enabled one is not locked only to be refused.
+    let known = store::services::peek(&mut *tx, name)
+        .await?
+        .ok_or(Error::Overtaken)?;
+    let service = match known.disabled {
+        true => store::services::lock_whole(&mut *tx, name)
+            .await?
+            .ok_or(Error::Overtaken)?,
+        false => known,
+    };
+    if !service.disabled {
+        return Err(Error::Conflict(format!(
+            "service `{}` already exists",
+            service.name
+        )));
+    }
+    store::pricings::archive_all(&mut *tx, &service).await?;
+    let aside = set_aside_as(version, Utc::now());
+    store::pricings::set_aside(&mut *tx, &service, version, &aside)
+        .await
+        .map_err(|error| {
+            // Set aside twice within a millisecond: a moment later there is room.
+            match violates(&error, "pricings_pkey") {
+                true => Error::Overtaken,
+                false => error.into(),
+            }
+        })?;
+    store::services::enable(&mut *tx, &service).await?;
+    Ok(service)
+}
+
+/// `<version>_<unix milliseconds>`, the version cut where that would be too long.
+fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
+    let suffix = format!("_{}", now.timestamp_millis());
+    let kept_chars = store::pricings::MAX_VERSION_CHARS.saturating_sub(suffix.len());
+    version
+        .chars()
+        .take(kept_chars)
+        .chain(suffix.chars())
+        .collect()
+}
+
+async fn rename(
+    State(api): State<Api>,
+    path: PathParams<ServicePath>,
+    request: Request,
+) -> Result<Json<ServiceBody>, Error> {
+    let PathParams(ServicePath { service_name }) = path;
+    if !request::media_type(request.headers())
+        .is_some_and(|media_type| request::is_json(&media_type))
+    {
+        return Err(Error::UnsupportedMediaType(
+            "a service is changed with application/json".to_owned(),
+        ));
+    }
+    let new_name = request::text_field(&upload::read_body(request).await?, "name")?;
+    let service = settle(LONG_LIMIT, || {
+        rename_once(&api.pool, &service_name, &new_name)
+    })
+    .await?;
+    Ok(Json(service.into()))
+}
+
+async fn rename_once(pool: &PgPool, service_name: &str, new_name: &str) -> Result<Service, Error> {
+    let taken = || format!("service `{new_name}` already exists");
+    let mut tx = store::begin_long(pool).await?;
+    let service = enabled_whole(&mut tx, service_name).await?;
+    if service.name != new_name {
+        store::services::rename(&mut *tx, &service, new_name)
+            .await
+            .or_conflict("services_name_case_key", taken)
+            .or_conflict("services_pkey", taken)?;
+    }
+    let service = store::services::reread(&mut *tx, &service).await?;
+    tx.commit().await?;
+    Ok(service)
+}
+
+async fn disable(
+    State(api): State<Api>,
+    path: PathParams<ServicePath>,
+) -> Result<StatusCode, Error> {
+    let PathParams(ServicePath { service_name }) = path;
+    settle(LONG_LIMIT, || disable_once(&api.pool, &service_name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Disabled first: pricings that are archived in a disabled service are not announced.
+async fn disable_once(pool: &PgPool, service_name: &str) -> Result<(), Error> {
+    let mut tx = store::begin_long(pool).await?;
+    let service = enabled_whole(&mut tx, service_name).await?;
+    store::services::disable(&mut *tx, &service).await?;
+    store::pricings::archive_all(&mut *tx, &service).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn enabled_whole(tx: &mut PgConnection, service_name: &str) -> Result<ServiceRow, Error> {
+    store::services::lock_whole(tx, service_name)
+        .await?
+        .filter(|service| !service.disabled)
+        .ok_or_else(|| Error::no_service(service_name))
+}
+
+async fn prune(State(api): State<Api>) -> Result<Json<Value>, Error> {
+    let deleted = settle(LONG_LIMIT, async || {
+        let mut tx = store::begin_long(&api.pool).await?;
+        let deleted = store::services::delete_all(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(deleted)
+    })
+    .await?;
+    Ok(Json(
+        json!({ "message": format!("Pruned {deleted} services") }),
+    ))
+}

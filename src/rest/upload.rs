@@ -1,0 +1,171 @@
+//! The three ways a pricing document arrives: a form with a file, a YAML body,
+//! or JSON with a URL.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use chrono::Utc;
+
+use super::{Api, Error, request};
+use crate::pricing_document::{self, PricingDocument};
+
+/// The largest pricing, however it arrives.
+pub const MAX_PRICING_BYTES: usize = 2 * 1024 * 1024;
+
+/// The largest body that is read. More than a pricing and its form take: a client
+/// that sends too much hears 413 only if it could send all of it.
+pub(super) const MAX_BODY_BYTES: usize = 4 * MAX_PRICING_BYTES;
+
+/// How long a body may be under way.
+const BODY_LIMIT: Duration = Duration::from_secs(60);
+
+/// The longest URL.
+const MAX_URL_BYTES: usize = 2048;
+
+/// A pricing that was sent: what it says, and what it was read from.
+pub(super) struct Upload {
+    pub(super) document: PricingDocument,
+    pub(super) source: Bytes,
+    pub(super) url: Option<String>,
+}
+
+impl FromRequest<Api> for Upload {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Error> {
+        let received = tokio::time::timeout(BODY_LIMIT, Received::read(request)).await;
+        let Ok(received) = received else {
+            return Err(Error::Invalid(format!(
+                "the body did not arrive within {} seconds",
+                BODY_LIMIT.as_secs()
+            )));
+        };
+        match received? {
+            Received::File(source) => Ok(Self {
+                document: parse(source.clone()).await?,
+                source,
+                url: None,
+            }),
+            Received::Url(url) => {
+                let source = api
+                    .fetcher
+                    .fetch(&url)
+                    .await
+                    .map_err(|error| Error::Invalid(error.to_string()))?;
+                let document = parse(source.clone()).await.map_err(|error| match error {
+                    Error::Invalid(sentence) => {
+                        Error::Invalid(format!("what `{url}` answers is no pricing: {sentence}"))
+                    }
+                    error => error,
+                })?;
+                Ok(Self {
+                    document,
+                    source,
+                    url: Some(url),
+                })
+            }
+        }
+    }
+}
+
+enum Received {
+    File(Bytes),
+    Url(String),
+}
+
+impl Received {
+    async fn read(request: Request) -> Result<Self, Error> {
+        refuse_encodings(request.headers())?;
+        match request::media_type(request.headers()).as_deref() {
+            Some("multipart/form-data") => read_form(request).await.map(Self::File),
+            Some(media_type) if request::is_yaml(media_type) => read_body(request).await.map(Self::File),
+            Some(media_type) if request::is_json(media_type) => {
+                let url = request::text_field(&read_body(request).await?, "pricing")?;
+                if url.len() > MAX_URL_BYTES || url.chars().any(char::is_control) {
+                    return Err(Error::Invalid(format!(
+                        "the field `pricing` must be a URL of at most {MAX_URL_BYTES} bytes"
+                    )));
+                }
+                Ok(Self::Url(url))
+            }
+            _ => Err(Error::UnsupportedMediaType(
+                "a pricing is sent as multipart/form-data with the file `pricing`, as application/yaml, \
+                 or as application/json with a URL in the field `pricing`"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// Parsing takes its time, which other requests shall not wait for.
+async fn parse(source: Bytes) -> Result<PricingDocument, Error> {
+    tokio::task::spawn_blocking(move || pricing_document::parse(&source, Utc::now()))
+        .await
+        .map_err(|error| Error::Fault(error.into()))?
+        .map_err(|error| Error::Invalid(error.to_string()))
+}
+
+/// Reads a whole body, of the size of a pricing at most.
+pub(super) async fn read_body(request: Request) -> Result<Bytes, Error> {
+    let body = Bytes::from_request(request, &())
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Error::Invalid("the body broke off".to_owned()),
+        })?;
+    if body.len() > MAX_PRICING_BYTES {
+        return Err(too_large());
+    }
+    Ok(body)
+}
+
+/// Reads the field `pricing` of a form and passes over the others.
+async fn read_form(request: Request) -> Result<Bytes, Error> {
+    let broken = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Error::Invalid("the body is no well-formed multipart/form-data".to_owned()),
+    };
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| Error::Invalid("the multipart/form-data has no boundary".to_owned()))?;
+    let mut pricing = None;
+    while let Some(mut field) = form.next_field().await.map_err(broken)? {
+        if field.name() != Some("pricing") {
+            continue;
+        }
+        if pricing.is_some() {
+            return Err(Error::Invalid(
+                "the form has two fields `pricing`".to_owned(),
+            ));
+        }
+        let mut content = Vec::new();
+        let mut length = 0;
+        while let Some(chunk) = field.chunk().await.map_err(broken)? {
+            length += chunk.len();
+            if length <= MAX_PRICING_BYTES {
+                content.extend_from_slice(&chunk);
+            }
+        }
+        if length > MAX_PRICING_BYTES {
+            return Err(too_large());
+        }
+        pricing = Some(Bytes::from(content));
+    }
+    pricing.ok_or_else(|| Error::Invalid("the form has no field `pricing`".to_owned()))
+}
+
+fn refuse_encodings(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(
+            Error::UnsupportedMediaType("a body must not be compressed".to_owned()),
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn too_large() -> Error {
+    Error::TooLarge(format!("a pricing has at most {MAX_PRICING_BYTES} bytes"))
+}

@@ -1,0 +1,159 @@
+//! How many messages may be under way to one client.
+//!
+//! Engine.IO keeps what is to be written in a channel, and cuts a client whose
+//! channel is full. So few messages are put there at a time, and more only when
+//! those were really written: counted in bytes on a websocket, and by the
+//! client's next request when it polls.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::connection::Meter;
+use super::lines::{Lines, Polls};
+
+/// The most messages under way: a quarter of the channel, so that heartbeats
+/// always fit.
+const WINDOW_MESSAGES: usize = super::CHANNEL_PACKETS / 4;
+/// The most bytes under way to a client that polls: what one response carries.
+const WINDOW_POLLED_BYTES: usize = 32 * 1024;
+
+/// What is under way to one client.
+#[derive(Debug)]
+pub struct Credit {
+    session: String,
+    lines: Arc<Lines>,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Websocket {
+        meter: Arc<Meter>,
+        /// Where each message ends in the bytes of the connection.
+        ends: VecDeque<u64>,
+        last_end: u64,
+    },
+    Polling {
+        polls: Arc<Polls>,
+        /// Their count when the last message was sent.
+        at: u64,
+        messages: usize,
+        bytes: usize,
+    },
+}
+
+impl Credit {
+    /// For a session whose first request came on the connection of `meter`, as a
+    /// websocket or not.
+    pub fn new(session: String, lines: Arc<Lines>, websocket: Option<Arc<Meter>>) -> Self {
+        let transport = match websocket.or_else(|| lines.upgraded(&session)) {
+            Some(meter) => Transport::websocket(meter),
+            None => Transport::Polling {
+                polls: lines.polls(&session),
+                at: 0,
+                messages: 0,
+                bytes: 0,
+            },
+        };
+        Self {
+            session,
+            lines,
+            transport,
+        }
+    }
+
+    /// Waits until one more message may be sent. Cancel safe.
+    pub async fn available(&mut self, is_websocket: impl Fn() -> bool) {
+        loop {
+            if matches!(self.transport, Transport::Polling { .. })
+                && is_websocket()
+                && let Some(meter) = self.lines.upgraded(&self.session)
+            {
+                // What was under way may have gone either way; it is within what
+                // the channel has room for.
+                self.transport = Transport::websocket(meter);
+            }
+            match &mut self.transport {
+                Transport::Websocket { meter, ends, .. } => {
+                    if ends.len() < WINDOW_MESSAGES {
+                        return;
+                    }
+                    let progress = meter.progress().notified();
+                    tokio::pin!(progress);
+                    progress.as_mut().enable();
+                    let written = meter.written();
+                    while ends.front().is_some_and(|end| *end <= written) {
+                        ends.pop_front();
+                    }
+                    // Let it drain by half, so that it goes on in batches.
+                    if ends.len() > WINDOW_MESSAGES / 2 {
+                        progress.await;
+                    }
+                }
+                Transport::Polling {
+                    polls,
+                    at,
+                    messages,
+                    bytes,
+                } => {
+                    let progress = polls.progress().notified();
+                    tokio::pin!(progress);
+                    progress.as_mut().enable();
+                    if polls.count() != *at {
+                        *messages = 0;
+                        *bytes = 0;
+                        *at = polls.count();
+                    }
+                    if *messages < WINDOW_MESSAGES && *bytes < WINDOW_POLLED_BYTES {
+                        return;
+                    }
+                    tokio::select! {
+                        () = progress => {}
+                        // An upgrade shows in no request that is counted.
+                        () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says that a message of so many bytes, as one websocket text, was sent.
+    pub fn spend(&mut self, text_bytes: usize) {
+        match &mut self.transport {
+            Transport::Websocket {
+                meter,
+                ends,
+                last_end,
+            } => {
+                *last_end = meter.written().max(*last_end) + frame_bytes(text_bytes);
+                ends.push_back(*last_end);
+            }
+            Transport::Polling {
+                messages, bytes, ..
+            } => {
+                *messages += 1;
+                *bytes += text_bytes;
+            }
+        }
+    }
+}
+
+impl Transport {
+    fn websocket(meter: Arc<Meter>) -> Self {
+        Self::Websocket {
+            last_end: meter.written(),
+            meter,
+            ends: VecDeque::new(),
+        }
+    }
+}
+
+/// A server's frame: its header (RFC 6455, 5.2) and the text.
+fn frame_bytes(text_bytes: usize) -> u64 {
+    let header = match text_bytes {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    (header + text_bytes) as u64
+}

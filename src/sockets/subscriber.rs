@@ -1,0 +1,255 @@
+//! One client: where it is, what it gets next, what happens when it is slow.
+//!
+//! A client that keeps up takes from the recent events. One that fell behind
+//! them, or came back with a position, reads the journal page by page until it
+//! reaches what is visible now, and then takes from the recent events again:
+//! those that the journal showed it already are left out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use socketioxide::extract::SocketRef;
+use socketioxide::{SendError, SocketError, TransportType};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::credit::Credit;
+use crate::journal::recent::Taken;
+use crate::journal::{JournalEvent, Position, Readers, Recent, Seen};
+
+/// How many recent events are taken at a time.
+const TAKE_EVENTS: usize = 64;
+/// The pause after the journal could not be read.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The pause when a client's channel is full against expectation.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+/// The text around an event's JSON: `42/pricings,["message",` and `]`.
+const FRAME_TEXT_BYTES: usize = 24;
+
+/// What a client's handshake asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// Each message has its position beside it.
+    Sent,
+    /// The messages as SPACE sends them.
+    Left,
+}
+
+/// A client that is registered: it hears all from here on.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Whether it is told positions.
+    pub positions: Positions,
+    /// What it has seen.
+    place: Position,
+    /// The number of the next recent event, unless it reads the journal.
+    cursor: Arc<AtomicU64>,
+    mode: Mode,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Takes recent events. What the journal showed it before it joined is left
+    /// out of the batches up to a number.
+    Live(Option<Joined>),
+    /// Reads the journal.
+    Journal,
+}
+
+#[derive(Clone, Debug)]
+struct Joined {
+    /// What the journal showed.
+    seen: Arc<Seen>,
+    /// Batches above this number began where all of it was visible.
+    until: u64,
+}
+
+/// The client went away.
+#[derive(Debug)]
+struct Gone;
+
+impl Subscription {
+    /// A client that hears all from now on.
+    pub fn from_now(recent: &Recent, positions: Positions) -> Self {
+        let (head, place) = recent.join();
+        let cursor = Arc::new(AtomicU64::new(head));
+        recent.hold(&cursor);
+        Self {
+            positions,
+            place,
+            cursor,
+            mode: Mode::Live(None),
+        }
+    }
+
+    /// A client that comes back.
+    pub fn from_position(place: Position) -> Self {
+        Self {
+            positions: Positions::Sent,
+            place,
+            cursor: Arc::default(),
+            mode: Mode::Journal,
+        }
+    }
+}
+
+/// What the subscribers share.
+#[derive(Debug)]
+pub struct Sources {
+    /// The last events.
+    pub recent: Arc<Recent>,
+    /// The journal.
+    pub readers: Arc<Readers>,
+    /// Which journal positions are of.
+    pub identity: i64,
+}
+
+/// Serves one client until it goes away or `closed` is cancelled.
+pub async fn serve(
+    socket: SocketRef,
+    subscription: Subscription,
+    sources: Arc<Sources>,
+    credit: Credit,
+    closed: CancellationToken,
+) {
+    let subscriber = Subscriber {
+        socket,
+        subscription,
+        sources,
+        credit,
+    };
+    tokio::select! {
+        Gone = subscriber.run() => {}
+        () = closed.cancelled() => {}
+    }
+}
+
+struct Subscriber {
+    socket: SocketRef,
+    subscription: Subscription,
+    sources: Arc<Sources>,
+    credit: Credit,
+}
+
+impl Subscriber {
+    async fn run(mut self) -> Gone {
+        loop {
+            let served = match self.subscription.mode {
+                Mode::Live(_) => self.take_recent().await,
+                Mode::Journal => self.read_journal().await,
+            };
+            if let Err(gone) = served {
+                return gone;
+            }
+        }
+    }
+
+    /// Returns when the client has fallen behind.
+    async fn take_recent(&mut self) -> Result<(), Gone> {
+        let recent = Arc::clone(&self.sources.recent);
+        let mut published = recent.watch();
+        loop {
+            published.mark_unchanged();
+            let cursor = self.subscription.cursor.load(Ordering::Relaxed);
+            match recent.take(cursor, TAKE_EVENTS) {
+                Taken::Events(events) => {
+                    for event in events {
+                        self.send_recent(&event).await?;
+                        self.subscription.cursor.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Taken::Nothing(between) => {
+                    if let Some((seen, reads)) = between
+                        && !matches!(&self.subscription.mode, Mode::Live(Some(joined)) if joined.until > reads)
+                    {
+                        self.subscription.place = Position::after(seen);
+                    }
+                    if published.changed().await.is_err() {
+                        return Err(Gone);
+                    }
+                }
+                Taken::Overrun => {
+                    // The feed waits for it no more.
+                    self.subscription.cursor = Arc::default();
+                    self.subscription.mode = Mode::Journal;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn send_recent(&mut self, event: &JournalEvent) -> Result<(), Gone> {
+        let joined = match &mut self.subscription.mode {
+            Mode::Live(joined) => {
+                joined.take_if(|joined| event.batch.number > joined.until);
+                joined.clone()
+            }
+            Mode::Journal => None,
+        };
+        let position = match joined {
+            Some(joined) if joined.seen.has(event.id, event.xid) => return Ok(()),
+            Some(joined) => Position::within(&joined.seen, &event.batch.next, event.id),
+            None => event.position(),
+        };
+        self.send(&event.json, position).await
+    }
+
+    /// Reads a page, and joins the recent events if it was the last.
+    async fn read_journal(&mut self) -> Result<(), Gone> {
+        let head = self.sources.recent.head();
+        let page = match self.sources.readers.page(&self.subscription.place).await {
+            Ok(page) => page,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "a client cannot catch up yet");
+                sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+                return Ok(());
+            }
+        };
+        let reads = self.sources.recent.reads();
+        for event in &page.events {
+            self.send(&event.json, event.position()).await?;
+        }
+        self.subscription.place = page.end;
+        if page.reached_now {
+            // What was published before `head` was visible to the page. Later
+            // events may have been too, in the batch under way and the next.
+            let cursor = Arc::new(AtomicU64::new(head));
+            if self.sources.recent.hold(&cursor) {
+                self.subscription.cursor = cursor;
+                self.subscription.mode = Mode::Live(Some(Joined {
+                    seen: Arc::clone(&self.subscription.place.base),
+                    until: reads + 2,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, json: &RawValue, position: Position) -> Result<(), Gone> {
+        let text = match self.subscription.positions {
+            Positions::Sent => Some(position.encode(self.sources.identity)),
+            Positions::Left => None,
+        };
+        let is_websocket = || self.socket.transport_type() == TransportType::Websocket;
+        self.credit.available(is_websocket).await;
+        loop {
+            let sent = match &text {
+                Some(text) => self.socket.emit("message", &(json, text)),
+                None => self.socket.emit("message", json),
+            };
+            match sent {
+                Ok(()) => break,
+                Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(FULL_PAUSE).await,
+                Err(_) => return Err(Gone),
+            }
+        }
+        let position_bytes = text.map_or(0, |text| text.len() + 3);
+        self.credit
+            .spend(FRAME_TEXT_BYTES + json.get().len() + position_bytes);
+        self.subscription.place = position;
+        Ok(())
+    }
+}

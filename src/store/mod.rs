@@ -1,0 +1,59 @@
+//! Every SQL statement, one file per table; here, the pool they run on.
+//!
+//! Nothing is set on a session, since behind a transaction pooler it belongs to
+//! somebody else a moment later: limits are set inside transactions. Names are
+//! qualified, whatever the `search_path`.
+
+pub mod database_url;
+pub mod tls;
+pub mod services;
+pub mod pricings;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgTransaction};
+
+const MAX_CONNECTIONS: u32 = 10;
+
+/// How long a request waits for a connection before it is told that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Opens the pool. It connects when it is first used, and again by itself after
+/// the database was away; a connection is tested each time it is taken.
+pub fn open(options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(true)
+        .connect_lazy_with(options)
+}
+
+/// Begins a transaction for a change of a few rows: a lock is waited for up to
+/// 4 s, a statement may take 5 s.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn begin(pool: &PgPool) -> sqlx::Result<PgTransaction<'static>> {
+    pool.begin_with(
+        "begin isolation level read committed read write; \
+         set local lock_timeout = '4s'; \
+         set local statement_timeout = '5s'",
+    )
+    .await
+}
+
+/// Begins a transaction for a change of any number of rows: a lock is waited
+/// for up to 4 s, a statement may take two minutes.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn begin_long(pool: &PgPool) -> sqlx::Result<PgTransaction<'static>> {
+    pool.begin_with(
+        "begin isolation level read committed read write; \
+         set local lock_timeout = '4s'; \
+         set local statement_timeout = '120s'",
+    )
+    .await
+}

@@ -1,0 +1,286 @@
+//! The table `pricings`.
+//!
+//! Changes take a [`ServiceRow`]: the service's row is locked before its pricings.
+
+use serde_json::value::RawValue;
+use sqlx::PgExecutor;
+
+use super::services::{Availability, ServiceRow};
+
+/// The longest version, in characters: constraint `pricings_version_length`.
+pub const MAX_VERSION_CHARS: usize = 255;
+
+/// A pricing to be added.
+#[derive(Debug)]
+pub struct NewPricing<'a> {
+    /// Unique within the service.
+    pub version: &'a str,
+    /// Where it was fetched from, if it was given by URL.
+    pub url: Option<&'a str>,
+    /// As JSON.
+    pub document: &'a serde_json::Value,
+    /// The file, byte for byte.
+    pub source: &'a [u8],
+}
+
+/// The document as it is answered: the stored one, its version as the row has it
+/// and, where the document has none of its own, the time the row was inserted.
+macro_rules! document {
+    () => {
+        "
+        jsonb_build_object(
+            'createdAt', to_char(p.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'))
+        || case when jsonb_typeof(p.document) = 'object' then p.document else '{}' end
+        || jsonb_build_object('version', p.version)
+        "
+    };
+}
+
+/// The documents of a service's active or archived pricings, oldest first;
+/// `None` if there is no such enabled service.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn documents(
+    executor: impl PgExecutor<'_>,
+    service_name: &str,
+    availability: Availability,
+) -> sqlx::Result<Option<Vec<Box<RawValue>>>> {
+    // One row without a document stands for a service without such pricings.
+    let rows: Vec<Option<Box<RawValue>>> = sqlx::query_scalar(concat!(
+        "select case when p.id is not null then ",
+        document!(),
+        " end
+        from public.services s
+        left join public.pricings p on p.service_name = s.name and p.availability = $2
+        where space_events.case_folded(s.name) = space_events.case_folded($1)
+        and not s.disabled
+        order by p.id
+        "
+    ))
+    .bind(service_name)
+    .bind(availability.as_str())
+    .fetch_all(executor)
+    .await?;
+    Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
+}
+
+/// What was found of a pricing.
+#[derive(Debug)]
+pub enum Found<T> {
+    /// There is no such enabled service.
+    NoService,
+    /// The service has no such version.
+    NoPricing,
+    /// It is there.
+    Pricing(T),
+}
+
+impl<T> Found<T> {
+    fn from_row(row: Option<(Option<i64>, Option<T>)>) -> Found<Option<T>> {
+        match row {
+            None => Found::NoService,
+            Some((None, _)) => Found::NoPricing,
+            Some((Some(_), value)) => Found::Pricing(value),
+        }
+    }
+}
+
+/// The document of one pricing.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn document(
+    executor: impl PgExecutor<'_>,
+    service_name: &str,
+    version: &str,
+) -> sqlx::Result<Found<Option<Box<RawValue>>>> {
+    let row = sqlx::query_as(concat!(
+        "select p.id, ",
+        document!(),
+        "
+        from public.services s
+        left join public.pricings p on p.service_name = s.name and p.version = $2
+        where space_events.case_folded(s.name) = space_events.case_folded($1)
+        and not s.disabled
+        "
+    ))
+    .bind(service_name)
+    .bind(version)
+    .fetch_optional(executor)
+    .await?;
+    Ok(Found::from_row(row))
+}
+
+/// The file of one pricing; `Pricing(None)` if it was inserted without one.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn source(
+    executor: impl PgExecutor<'_>,
+    service_name: &str,
+    version: &str,
+) -> sqlx::Result<Found<Option<Vec<u8>>>> {
+    let row = sqlx::query_as(
+        "
+        select p.id, p.source
+        from public.services s
+        left join public.pricings p on p.service_name = s.name and p.version = $2
+        where space_events.case_folded(s.name) = space_events.case_folded($1)
+        and not s.disabled
+        ",
+    )
+    .bind(service_name)
+    .bind(version)
+    .fetch_optional(executor)
+    .await?;
+    Ok(Found::from_row(row))
+}
+
+/// Adds a pricing, active.
+///
+/// # Errors
+///
+/// A database error on constraint `pricings_pkey` (the version exists),
+/// `pricings_version_not_blank` or `pricings_version_length`, or with code 22P05
+/// (the document holds U+0000).
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    pricing: &NewPricing<'_>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "
+        insert into public.pricings (service_name, version, url, document, source)
+        values ($1, $2, $3, $4, $5)
+        ",
+    )
+    .bind(&service.name)
+    .bind(pricing.version)
+    .bind(pricing.url)
+    .bind(pricing.document)
+    .bind(pricing.source)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Whether a version is offered; `None` if the service has no such version.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn availability(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    version: &str,
+) -> sqlx::Result<Option<Availability>> {
+    let text: Option<String> = sqlx::query_scalar(
+        "select availability from public.pricings where service_name = $1 and version = $2",
+    )
+    .bind(&service.name)
+    .bind(version)
+    .fetch_optional(executor)
+    .await?;
+    Ok(text.as_deref().and_then(Availability::parse))
+}
+
+/// Archives or activates a version. `false`, and nothing written, if it is so
+/// already or is not there.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn make(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    version: &str,
+    availability: Availability,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "
+        update public.pricings
+        set availability = $3, updated_at = now()
+        where service_name = $1 and version = $2 and availability <> $3
+        ",
+    )
+    .bind(&service.name)
+    .bind(version)
+    .bind(availability.as_str())
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Archives every active pricing of a service.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+    sqlx::query(
+        "
+        update public.pricings
+        set availability = 'archived', updated_at = now()
+        where service_name = $1 and availability = 'active'
+        ",
+    )
+    .bind(&service.name)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Makes room for a version: a pricing that has it is called `new_version` from
+/// now on.
+///
+/// # Errors
+///
+/// A database error on constraint `pricings_pkey` (there is a `new_version` already).
+pub async fn set_aside(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    version: &str,
+    new_version: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "
+        update public.pricings
+        set version = $3, updated_at = now()
+        where service_name = $1 and version = $2
+        ",
+    )
+    .bind(&service.name)
+    .bind(version)
+    .bind(new_version)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Deletes an archived version. `false`, and nothing deleted, if it is active or
+/// not there.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn delete_archived(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    version: &str,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "
+        delete from public.pricings
+        where service_name = $1 and version = $2 and availability = 'archived'
+        ",
+    )
+    .bind(&service.name)
+    .bind(version)
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,349 @@
+//! The table `services`.
+//!
+//! A transaction that changes a service or its pricings locks the service's row
+//! first and its pricings after: with [`lock`], or with [`lock_whole`] where the
+//! name or `disabled` will change.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use sqlx::{FromRow, PgExecutor};
+
+/// Whether a pricing is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Availability {
+    /// It can be subscribed to.
+    Active,
+    /// It is kept for those who have it.
+    Archived,
+}
+
+impl Availability {
+    /// As it is written in the database and in requests: `active` or `archived`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Archived => "archived",
+        }
+    }
+
+    /// The reverse of [`Availability::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "active" => Some(Self::Active),
+            "archived" => Some(Self::Archived),
+            _ => None,
+        }
+    }
+}
+
+/// A service with the list of its pricings, as one statement saw them.
+#[derive(Debug, FromRow)]
+pub struct Service {
+    /// Never changes.
+    pub id: i64,
+    /// As it was given.
+    pub name: String,
+    /// Whether it is announced no more.
+    pub disabled: bool,
+    /// When the row was inserted.
+    pub created_at: DateTime<Utc>,
+    /// When the service or one of its pricings was last changed by a request.
+    pub updated_at: DateTime<Utc>,
+    /// Oldest first.
+    #[sqlx(json)]
+    pub pricings: Vec<ListedPricing>,
+}
+
+/// A pricing as its service lists it.
+#[derive(Debug, Deserialize)]
+pub struct ListedPricing {
+    /// Never changes.
+    pub id: i64,
+    /// Unique within the service.
+    pub version: String,
+    /// Whether it is offered.
+    pub availability: Availability,
+    /// Where it was fetched from, if it was given by URL.
+    pub url: Option<String>,
+}
+
+/// A service's row, as it was read or locked.
+#[derive(Debug, FromRow)]
+pub struct ServiceRow {
+    /// Never changes.
+    pub id: i64,
+    /// The stored spelling.
+    pub name: String,
+    /// Whether it is announced no more.
+    pub disabled: bool,
+}
+
+/// In which order services are listed; case does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOrder {
+    /// From A to Z.
+    Ascending,
+    /// From Z to A.
+    Descending,
+}
+
+/// Which enabled services are listed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// A part of the name, whatever its case; empty for all.
+    pub name_part: String,
+    /// How many are left out at the beginning.
+    pub skipped: i64,
+    /// How many are listed at most.
+    pub limit: i64,
+    /// By name.
+    pub order: NameOrder,
+}
+
+/// The columns of [`Service`], for `public.services s`.
+macro_rules! select_service {
+    () => {
+        "
+        select s.id, s.name, s.disabled, s.created_at, s.updated_at, (
+            select coalesce(json_agg(json_build_object(
+                'id', p.id,
+                'version', p.version,
+                'availability', p.availability,
+                'url', p.url) order by p.id), '[]')
+            from public.pricings p
+            where p.service_name = s.name) as pricings
+        from public.services s
+        "
+    };
+}
+
+/// The enabled services of a page, ordered by name.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Vec<Service>> {
+    macro_rules! select_page {
+        ($order:literal) => {
+            concat!(
+                select_service!(),
+                "
+                where not s.disabled
+                and position(space_events.case_folded($1) in space_events.case_folded(s.name)) > 0
+                order by space_events.case_folded(s.name) ",
+                $order,
+                "
+                offset $2
+                limit $3
+                "
+            )
+        };
+    }
+    let sql = match page.order {
+        NameOrder::Ascending => select_page!("asc"),
+        NameOrder::Descending => select_page!("desc"),
+    };
+    sqlx::query_as(sql)
+        .bind(&page.name_part)
+        .bind(page.skipped)
+        .bind(page.limit)
+        .fetch_all(executor)
+        .await
+}
+
+/// The enabled service of this name, in any case.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn find(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Service>> {
+    sqlx::query_as(concat!(
+        select_service!(),
+        "where space_events.case_folded(s.name) = space_events.case_folded($1) and not s.disabled"
+    ))
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
+/// A service that the transaction holds, with its pricings as they are now.
+///
+/// # Errors
+///
+/// [`sqlx::Error::RowNotFound`] if the row is gone after all.
+pub async fn reread(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<Service> {
+    sqlx::query_as(concat!(select_service!(), "where s.id = $1"))
+        .bind(service.id)
+        .fetch_one(executor)
+        .await
+}
+
+/// Adds a service, enabled; `None` if the name is taken.
+///
+/// # Errors
+///
+/// A database error on constraint `services_name_not_blank` or `services_name_length`.
+pub async fn insert(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+    sqlx::query_as(
+        "
+        insert into public.services (name)
+        values ($1)
+        on conflict do nothing
+        returning id, name, disabled
+        ",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
+/// The row of this name, in any case, disabled or not, without a lock.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn peek(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+    sqlx::query_as(
+        "
+        select id, name, disabled
+        from public.services
+        where space_events.case_folded(name) = space_events.case_folded($1)
+        ",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
+/// Locks the enabled service of this name, in any case, against other requests;
+/// writers of pricings in SQL are not held up.
+///
+/// # Errors
+///
+/// A database error with code 55P03 if another transaction keeps it.
+pub async fn lock(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+    sqlx::query_as(
+        "
+        select id, name, disabled
+        from public.services
+        where space_events.case_folded(name) = space_events.case_folded($1)
+        and not disabled
+        for no key update
+        ",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
+/// Locks the service of this name, in any case, disabled or not, against every
+/// change of it and of its pricings.
+///
+/// # Errors
+///
+/// A database error with code 55P03 if another transaction keeps it.
+pub async fn lock_whole(
+    executor: impl PgExecutor<'_>,
+    name: &str,
+) -> sqlx::Result<Option<ServiceRow>> {
+    sqlx::query_as(
+        "
+        select id, name, disabled
+        from public.services
+        where space_events.case_folded(name) = space_events.case_folded($1)
+        for update
+        ",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await
+}
+
+/// Whether two names are the same but for case.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn same_name(
+    executor: impl PgExecutor<'_>,
+    one: &str,
+    other: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select space_events.case_folded($1) = space_events.case_folded($2)")
+        .bind(one)
+        .bind(other)
+        .fetch_one(executor)
+        .await
+}
+
+/// Notes that a pricing of the service was changed.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn touch(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+    sqlx::query("update public.services set updated_at = now() where id = $1")
+        .bind(service.id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Renames a service; its pricings follow by cascade.
+///
+/// # Errors
+///
+/// A database error on constraint `services_pkey` or `services_name_case_key`
+/// (the name is taken), `services_name_not_blank` or `services_name_length`.
+pub async fn rename(
+    executor: impl PgExecutor<'_>,
+    service: &ServiceRow,
+    new_name: &str,
+) -> sqlx::Result<()> {
+    sqlx::query("update public.services set name = $2, updated_at = now() where id = $1")
+        .bind(service.id)
+        .bind(new_name)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Disables a service.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn disable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+    sqlx::query("update public.services set disabled = true, updated_at = now() where id = $1")
+        .bind(service.id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Enables a service; its active pricings are announced.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn enable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+    sqlx::query("update public.services set disabled = false, updated_at = now() where id = $1")
+        .bind(service.id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Deletes all services, disabled ones too, and by cascade their pricings; gives
+/// back how many services there were.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn delete_all(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
+    let done = sqlx::query("delete from public.services")
+        .execute(executor)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,157 @@
+//! Nothing is lost, doubled or reordered between a commit and a client.
+
+use std::collections::HashSet;
+
+use crate::support::{Client, Database, Program, TestApp};
+
+/// Versions `0..count`, in one statement.
+fn insert_many(count: usize) -> String {
+    format!(
+        "insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {count} - 1) n order by n"
+    )
+}
+
+/// The most memory that a process had resident so far, in MiB; where the system
+/// does not tell, 0.
+fn peak_resident_mib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib / 1024)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_100_000_rows_reaches_ten_clients_whole_and_in_order() {
+    const ROWS: usize = 100_000;
+    let database = Database::create().await;
+    // A process of its own, for its memory.
+    let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
+    let address = program.address();
+    database
+        .sql("insert into services (name) values ('Zoom')")
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::join(address, "40/pricings,").await;
+        clients.push(tokio::spawn(async move {
+            for version in 0..ROWS {
+                let frame = client.next_frame().await;
+                let end = format!("\"pricingVersion\":\"{version}\"}}}}]");
+                assert!(frame.ends_with(&end), "{frame} instead of {version}");
+            }
+            client
+        }));
+    }
+    let before = peak_resident_mib(program.id());
+    database.sql(&insert_many(ROWS)).await;
+    for client in clients {
+        client.await.expect("a client that heard all");
+    }
+    let added = peak_resident_mib(program.id()) - before;
+    assert!(added < 100, "{added} MiB more than before the burst");
+    program.signal("-TERM");
+    assert_eq!(program.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_listening_backend_loses_and_doubles_nothing() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut client = app.join().await;
+    database
+        .sql("insert into services (name) values ('Zoom')")
+        .await;
+    let killer = database.connect().await;
+    for round in 0..20 {
+        let write = async {
+            for nth in 0..20 {
+                let insert = format!(
+                    "insert into pricings (service_name, version) values ('Zoom', '{round}.{nth}')"
+                );
+                database.sql(&insert).await;
+            }
+        };
+        let kill = async {
+            killer
+                .sql(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                    where datname = current_database() and application_name = 'space-events feed'",
+                )
+                .await;
+        };
+        tokio::join!(write, kill);
+        for nth in 0..20 {
+            assert_eq!(
+                client.next_event().await,
+                format!("CREATED Zoom {round}.{nth}")
+            );
+        }
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_become_visible_late_are_heard_once() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut client = app.join().await;
+    database
+        .sql("insert into services (name) values ('Zoom'), ('Slow')")
+        .await;
+    let slow = database.connect().await;
+    slow.sql("begin; insert into pricings (service_name, version) values ('Slow', '1')")
+        .await;
+    for version in 0..10 {
+        let insert =
+            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
+        database.sql(&insert).await;
+        assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
+    }
+    slow.sql("commit").await;
+    assert_eq!(client.next_event().await, "CREATED Slow 1");
+    database.sql("delete from services").await;
+    let ends: HashSet<String> = client.next_events(2).await.into_iter().collect();
+    assert_eq!(
+        ends,
+        HashSet::from(["DISABLED Zoom".to_owned(), "DISABLED Slow".to_owned()])
+    );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_in_the_journal_agrees_with_postgres() {
+    use space_events::journal::position::Snapshot;
+
+    let database = Database::create().await;
+    let mut open = Vec::new();
+    for nth in 0..8 {
+        let session = database.connect().await;
+        session.sql("begin; select pg_current_xact_id()").await;
+        if nth % 3 == 0 {
+            session
+                .sql("savepoint s; select pg_current_xact_id()")
+                .await;
+        }
+        open.push(session);
+        database.sql("select pg_current_xact_id()").await;
+    }
+    let text = database.sql("select pg_current_snapshot()").await.remove(0);
+    let snapshot = Snapshot::parse(&text).expect("a snapshot");
+    assert_eq!(snapshot.to_string(), text);
+    let answers = database
+        .sql(&format!(
+            "select xid || ' ' || pg_visible_in_snapshot(xid::text::xid8, '{text}')
+            from generate_series({} - 40, {} + 10) xid",
+            snapshot.xmax(),
+            snapshot.xmax(),
+        ))
+        .await;
+    assert_eq!(answers.len(), 51);
+    for answer in answers {
+        let (xid, visible) = answer.split_once(' ').expect("two words");
+        let sees = snapshot.sees(xid.parse().expect("a number"));
+        assert_eq!(sees.to_string(), visible, "{xid} in {text}");
+    }
+}

@@ -1,0 +1,153 @@
+//! The program as a process: its settings, its start, its stop.
+
+use crate::support::postgres::{Session, new_directory, watch};
+use crate::support::program::command;
+use crate::support::{Client, Database, Program};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_postgres_keeps_its_data_over_a_stop_and_a_kill() {
+    let directory = new_directory("lifecycle");
+    let watchdog = watch(&directory);
+    let data_dir = directory.to_str().expect("a path").to_owned();
+    for round in 0..3 {
+        let mut program = Program::start(&[("DATA_DIR", &data_dir)]);
+        let address = program.address();
+        let psql = program.line_after("the embedded Postgres: psql -h ");
+        let (host, _) = psql.split_once(' ').expect("a directory");
+        let url = format!(
+            "postgres://postgres@{}/space_events",
+            host.replace('/', "%2F")
+        );
+        let session = Session::connect(&url).await;
+        if round == 0 {
+            session
+                .sql("insert into services (name) values ('Zoom')")
+                .await;
+        }
+        let mut client = Client::join(address, "40/pricings,").await;
+        session
+            .sql(&format!(
+                "insert into pricings (service_name, version) values ('Zoom', '{round}')"
+            ))
+            .await;
+        assert_eq!(client.next_event().await, format!("CREATED Zoom {round}"));
+        drop(session);
+        if round == 0 {
+            program.signal("-TERM");
+            assert_eq!(
+                client.next_frame_or_end().await,
+                Some("1".to_owned()),
+                "the client is told"
+            );
+            assert_eq!(program.wait(), Some(0));
+        } else if round == 1 {
+            program.signal("-KILL");
+            assert_eq!(program.wait(), None);
+        } else {
+            program.signal("-INT");
+            assert_eq!(program.wait(), Some(0));
+        }
+    }
+    drop(watchdog);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_instances_start_at_once_and_each_announces_everything() {
+    let database = Database::create().await;
+    let mut programs: Vec<Program> = (0..3)
+        .map(|_| Program::start(&[("DATABASE_URL", &database.url)]))
+        .collect();
+    let mut clients = Vec::new();
+    for program in &mut programs {
+        clients.push(Client::join(program.address(), "40/pricings,").await);
+    }
+    database
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
+        .await;
+    for client in &mut clients {
+        assert_eq!(client.next_event().await, "CREATED Zoom 1");
+    }
+    let names = database
+        .sql("select distinct application_name from pg_stat_activity where datname = current_database() and application_name <> 'space-events test'")
+        .await;
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(name.starts_with("space-events"), "{name}");
+    }
+    for program in programs {
+        program.signal("-TERM");
+        assert_eq!(program.wait(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_applies_the_migrations_and_exits() {
+    let database = Database::create().await;
+    for _ in 0..2 {
+        let output = command()
+            .arg("migrate")
+            .env("DATABASE_URL", &database.url)
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(database.sql("select count(*) from services").await, ["0"]);
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
+    let cases = [
+        ("DATABASE_URL", "mysql://x/y"),
+        ("DATABASE_URL", "postgres://x/y?sslmode=perhaps"),
+        ("DATABASE_LISTEN_URL", "postgres://x/y"),
+        ("HOST", "no such host"),
+        ("PORT", "65536"),
+        ("PORT", "abc"),
+        ("API_KEYS", "secret"),
+        ("API_KEYS", "secret:SOME"),
+        ("API_KEYS", ":ALL"),
+        ("CORS_ORIGINS", "example.com"),
+        ("SOCKET_TRANSPORTS", "carrier-pigeon"),
+        ("SOCKET_AUTH", "maybe"),
+        ("SOCKET_AUTH", "key"),
+        ("EVENT_RETENTION", "forever"),
+        ("EVENT_RETENTION", "0d"),
+        ("EVENT_RETENTION", "7é"),
+        ("PRICING_URL_ALLOW", "http://x/"),
+        ("RUST_LOG", "a=b=c"),
+        ("LOG_FORMAT", "xml"),
+    ];
+    for (name, value) in cases {
+        let output = command().env(name, value).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{name}={value}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said.lines().count(), 1, "{name}={value}: {said}");
+        assert!(said.contains(name), "{name}={value}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    let output = command().env("HOST", "0.0.0.0").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("API_KEYS") && said.lines().count() == 1,
+        "{said}"
+    );
+    for arguments in [["--help"], ["--version"]] {
+        let output = command().args(arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty());
+    }
+    let output = command().arg("--frobnicate").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_stops_the_start_with_one_line() {
+    let url = "postgres://nobody@127.0.0.1:1/none?connect_timeout=5";
+    let output = command()
+        .env("DATABASE_URL", url)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

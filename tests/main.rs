@@ -1,0 +1,25 @@
+//! The program from outside: real Postgres, real sockets, real clients.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    reason = "a program has no public items"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what fails here fails the test"
+)]
+
+mod support;
+
+mod capture;
+mod clients;
+mod database_tls;
+mod embedded_postgres;
+mod following;
+mod frames;
+mod lifecycle;
+mod replication;
+mod rest;
+mod slow_clients;

@@ -1,0 +1,105 @@
+//! A Socket.IO client that shows the frames as they are.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::LIMIT;
+
+/// Connected over a websocket; answers pings whenever it reads.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Client {
+    /// Opens Engine.IO.
+    pub async fn open(address: SocketAddr) -> Self {
+        let url = format!("ws://{address}/events/?EIO=4&transport=websocket");
+        let (socket, _) = timeout(LIMIT, connect_async(url))
+            .await
+            .expect("a websocket in time")
+            .expect("a websocket");
+        let mut client = Self { socket };
+        let open = client.next_frame().await;
+        assert!(open.starts_with("0{"), "{open}");
+        client
+    }
+
+    /// Opens, sends a CONNECT packet such as `40/pricings,`, and waits for the
+    /// namespace's answer.
+    pub async fn join(address: SocketAddr, connect: &str) -> Self {
+        let mut client = Self::open(address).await;
+        client.send(connect).await;
+        let answer = client.next_frame().await;
+        assert!(answer.starts_with("40/pricings,{"), "{answer}");
+        client
+    }
+
+    /// Sends a text frame.
+    pub async fn send(&mut self, text: &str) {
+        self.socket
+            .send(Message::text(text))
+            .await
+            .expect("the frame is sent");
+    }
+
+    /// The next text that is no ping.
+    pub async fn next_frame(&mut self) -> String {
+        self.next_frame_or_end()
+            .await
+            .expect("a frame, not the end")
+    }
+
+    /// The next text that is no ping; `None` at the end of the connection.
+    pub async fn next_frame_or_end(&mut self) -> Option<String> {
+        loop {
+            let message = timeout(LIMIT, self.socket.next())
+                .await
+                .expect("a frame in time")?;
+            match message {
+                Ok(Message::Text(text)) if text.as_str() == "2" => {
+                    self.socket.send(Message::text("3")).await.ok()?;
+                }
+                Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next event, in short: `CREATED WireMock 2024`.
+    pub async fn next_event(&mut self) -> String {
+        in_short(&self.next_frame().await)
+    }
+
+    /// The next events, in short.
+    pub async fn next_events(&mut self, count: usize) -> Vec<String> {
+        let mut events = Vec::with_capacity(count);
+        for _ in 0..count {
+            events.push(self.next_event().await);
+        }
+        events
+    }
+}
+
+/// An event's frame in short: `CREATED WireMock 2024`, `DISABLED Zoom`; a frame
+/// of another form as it is.
+pub fn in_short(frame: &str) -> String {
+    let Some(arguments) = frame.strip_prefix("42/pricings,") else {
+        return frame.to_owned();
+    };
+    let arguments: serde_json::Value = serde_json::from_str(arguments).expect("JSON");
+    assert_eq!(arguments[0], "message", "{frame}");
+    let event = &arguments[1];
+    let code = event["code"].as_str().expect("a code");
+    let kind = code.split_once('_').expect("two words").1;
+    let name = event["details"]["serviceName"].as_str().expect("a name");
+    match event["details"]["pricingVersion"].as_str() {
+        Some(version) => format!("{kind} {name} {version}"),
+        None => format!("{kind} {name}"),
+    }
+}

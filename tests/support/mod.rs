@@ -1,0 +1,128 @@
+//! What the tests share: a Postgres, the program on it, and clients that see
+//! every frame.
+
+#![allow(dead_code, reason = "each behaviour uses a part of it")]
+
+pub mod client;
+pub mod postgres;
+pub mod program;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use space_events::app::App;
+use space_events::config::{Config, Settings};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use client::Client;
+pub use postgres::Database;
+pub use program::Program;
+
+/// How long a test waits for what must come. Long: it ends early when it does.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// The program, running in the test's process on a free port.
+pub struct TestApp {
+    pub address: SocketAddr,
+    http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl TestApp {
+    /// On a database, with the other settings at their defaults.
+    pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, Settings::default()).await
+    }
+
+    /// On a database, with other settings.
+    pub async fn start_with(database: &Database, settings: Settings) -> Self {
+        let settings = Settings {
+            database_url: Some(database.url.clone()),
+            port: Some("0".to_owned()),
+            ..settings
+        };
+        let config = Config::check(settings)
+            .await
+            .expect("the settings are good");
+        let app = App::start(config).await.expect("the program starts");
+        let address = app.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(app.run_until(async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            http: reqwest::Client::builder()
+                .tls_backend_preconfigured(no_tls())
+                .no_proxy()
+                .build()
+                .expect("a client"),
+            stop: Some(stop),
+            running,
+        }
+    }
+
+    /// A client that has joined `/pricings` over a websocket.
+    pub async fn join(&self) -> Client {
+        Client::join(self.address, "40/pricings,").await
+    }
+
+    /// A request to a path such as `/services`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// A GET; its status and JSON.
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    /// Uploads a pricing as YAML to a path.
+    pub async fn upload(&self, path: &str, yaml: &str) -> (StatusCode, Value) {
+        answer(
+            self.request(Method::POST, path)
+                .header("content-type", "application/yaml")
+                .body(yaml.to_owned()),
+        )
+        .await
+    }
+
+    /// Stops the program, and checks that it stopped well.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        tokio::time::timeout(LIMIT, &mut self.running)
+            .await
+            .expect("the program stops in time")
+            .expect("the program does not panic")
+            .expect("the program stops well");
+    }
+}
+
+/// The status and the JSON of an answer; null where there is none.
+pub async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status();
+    let body = response.bytes().await.expect("a body");
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// A pricing document with nothing in it but what must be there.
+pub fn pricing(saas_name: &str, version: &str) -> String {
+    format!(
+        "saasName: {saas_name:?}\nsyntaxVersion: \"3.0\"\nversion: {version:?}\ncreatedAt: \"2024-03-05\"\ncurrency: EUR\nfeatures: {{}}\nplans: {{}}\n"
+    )
+}
+
+/// The tests speak plain HTTP; without this a TLS provider would be looked for.
+pub fn no_tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(space_events::store::tls::crypto_provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring knows the default versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}

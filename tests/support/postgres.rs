@@ -1,0 +1,163 @@
+//! A Postgres for the tests of one process, and a database for each test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use space_events::embedded_postgres::EmbeddedPostgres;
+use space_events::store::database_url::DatabaseUrl;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A database of its own: NOTIFY is per database.
+pub struct Database {
+    pub url: String,
+    pub name: String,
+    session: Session,
+}
+
+/// A connection for plain SQL.
+pub struct Session {
+    client: Client,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl Session {
+    /// Connects.
+    pub async fn connect(url: &str) -> Self {
+        let url: DatabaseUrl = url.parse().expect("a URL");
+        let (client, connection) = url.connect("test").await.expect("Postgres answers");
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _ = connection.await;
+        }));
+        Self {
+            client,
+            _driver: driver,
+        }
+    }
+
+    /// Runs statements, and returns the first column of all rows.
+    pub async fn try_sql(&self, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+        let messages = self.client.simple_query(sql).await?;
+        Ok(messages
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// As [`Session::try_sql`], for statements that succeed.
+    pub async fn sql(&self, sql: &str) -> Vec<String> {
+        match self.try_sql(sql).await {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}: {error:?}"),
+        }
+    }
+
+    /// The connection, for COPY and the like.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Database {
+    /// Makes a database; the program's migrations are not applied yet.
+    pub async fn create() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "test_{}_{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let server = server_url().await;
+        Session::connect(server)
+            .await
+            .sql(&format!("create database {name}"))
+            .await;
+        let (base, _) = server.rsplit_once('/').expect("a URL with a database");
+        let url = format!("{base}/{name}");
+        Self {
+            session: Session::connect(&url).await,
+            url,
+            name,
+        }
+    }
+
+    /// As [`Session::sql`].
+    pub async fn sql(&self, sql: &str) -> Vec<String> {
+        self.session.sql(sql).await
+    }
+
+    /// The connection that [`Database::sql`] uses.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Another connection.
+    pub async fn connect(&self) -> Session {
+        Session::connect(&self.url).await
+    }
+}
+
+/// The server that the tests of this process share; it ends with the process,
+/// however that ends.
+async fn server_url() -> &'static str {
+    static SERVER: OnceCell<String> = OnceCell::const_new();
+    SERVER
+        .get_or_init(|| async {
+            let directory = new_directory("shared");
+            // The tests run in many runtimes; the server outlives each of them.
+            let started = directory.clone();
+            let (url, watchdog) = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                let postgres = runtime
+                    .block_on(EmbeddedPostgres::start(&started))
+                    .expect("Postgres starts");
+                let url = postgres.url();
+                std::mem::forget(postgres);
+                std::mem::forget(runtime);
+                (url, watch(&started))
+            })
+            .join()
+            .expect("Postgres starts");
+            std::mem::forget(watchdog);
+            url
+        })
+        .await
+}
+
+/// A new directory that the server's user can enter.
+pub fn new_directory(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!(
+        "space-events-test-{}-{name}-{number}",
+        std::process::id()
+    ))
+}
+
+/// Stops the Postgres in a directory, and removes it, when this process ends:
+/// then the pipe to the shell closes.
+pub fn watch(data_dir: &Path) -> Child {
+    Command::new("sh")
+        .arg("-c")
+        .arg(
+            r#"trap '' INT TERM; cat > /dev/null
+            pid=$(head -n 1 "$0"/*/postmaster.pid "$0"/postmaster.pid 2> /dev/null | grep -E '^[0-9]+$' | head -n 1)
+            [ -n "$pid" ] && kill -QUIT "$pid"
+            for _ in $(seq 50); do kill -0 "$pid" 2> /dev/null || break; sleep 0.1; done
+            rm -rf "$0""#,
+        )
+        .arg(data_dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh starts")
+}
