@@ -14,8 +14,9 @@ use super::lines::{Lines, Polls};
 /// The most messages under way: a quarter of the channel, so that heartbeats
 /// always fit.
 const WINDOW_MESSAGES: usize = super::CHANNEL_PACKETS / 4;
-/// The most bytes under way to a client that polls: what one response carries.
-const WINDOW_POLLED_BYTES: usize = 32 * 1024;
+/// The most messages under way to a client that polls. Twice as many and a ping
+/// may meet in one response, and python-engineio refuses more than 16 packets.
+const WINDOW_POLLED_MESSAGES: usize = 7;
 
 /// What is under way to one client.
 #[derive(Debug)]
@@ -38,7 +39,6 @@ enum Transport {
         /// Their count when the last message was sent.
         at: u64,
         messages: usize,
-        bytes: usize,
     },
 }
 
@@ -52,7 +52,6 @@ impl Credit {
                 polls: lines.polls(&session),
                 at: 0,
                 messages: 0,
-                bytes: 0,
             },
         };
         Self {
@@ -94,17 +93,15 @@ impl Credit {
                     polls,
                     at,
                     messages,
-                    bytes,
                 } => {
                     let progress = polls.progress().notified();
                     tokio::pin!(progress);
                     progress.as_mut().enable();
                     if polls.count() != *at {
                         *messages = 0;
-                        *bytes = 0;
                         *at = polls.count();
                     }
-                    if *messages < WINDOW_MESSAGES && *bytes < WINDOW_POLLED_BYTES {
+                    if *messages < WINDOW_POLLED_MESSAGES {
                         return;
                     }
                     tokio::select! {
@@ -128,12 +125,7 @@ impl Credit {
                 *last_end = meter.written().max(*last_end) + frame_bytes(text_bytes);
                 ends.push_back(*last_end);
             }
-            Transport::Polling {
-                messages, bytes, ..
-            } => {
-                *messages += 1;
-                *bytes += text_bytes;
-            }
+            Transport::Polling { messages, .. } => *messages += 1,
         }
     }
 }
