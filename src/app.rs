@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tracing::{info, warn};
 
+use crate::capture;
 use crate::config::{Config, Database};
 use crate::embedded_postgres::EmbeddedPostgres;
 use crate::feed::Feed;
-use crate::journal::{Readers, Recent};
+use crate::journal::{History, Recent, retention};
+use crate::readiness::{self, Checks};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
 use crate::sockets::connection::{ConnectionInfo, MeteredListener};
@@ -85,6 +87,14 @@ async fn apply_migrations(url: &DatabaseUrl) -> anyhow::Result<()> {
         .run(&mut connection)
         .await
         .context("apply the migrations")?;
+    let adopted = store::journal::adopt(&mut connection)
+        .await
+        .context("check whose journal it is")?;
+    if adopted {
+        warn!(
+            "the journal came from another database: it is emptied, and its positions are refused"
+        );
+    }
     connection.close().await.context("close the database")
 }
 
@@ -131,16 +141,20 @@ impl App {
         apply_migrations(&listen_url).await?;
         let pool = store::open(url.sqlx_options("space-events rest"));
         drop(pool.acquire().await.context("open the database for REST")?);
-        let (feed, seen) = Feed::start(listen_url.clone()).await?;
+        capture::check(&pool).await.context("check the triggers")?;
+        let identity = store::journal::identity(&pool)
+            .await
+            .context("read the identity of the journal")?;
+        let (feed, seen) = Feed::start(listen_url.clone(), identity).await?;
         let recent = Arc::new(Recent::new(seen));
-        let identity = feed.identity().await?;
+        let history = Arc::new(History::new(listen_url, identity));
         let sources = Arc::new(Sources {
             recent: Arc::clone(&recent),
-            readers: Arc::new(Readers::new(listen_url)),
-            identity,
+            history: Arc::clone(&history),
         });
         let api = Api {
             pool: pool.clone(),
+            history,
             keys: Arc::clone(&config.keys),
             fetcher: Arc::new(PricingFetcher::new(
                 config.pricing_url_allow.clone(),
@@ -153,7 +167,12 @@ impl App {
             access: config.access,
             keys: Arc::clone(&config.keys),
         };
-        let (router, sockets) = Sockets::mount(rest::router(api), sources, &options);
+        let checks = Checks {
+            pool: pool.clone(),
+            recent: Arc::clone(&recent),
+        };
+        let router = rest::router(api).merge(readiness::router(checks));
+        let (router, sockets) = Sockets::mount(router, sources, &options);
         let router = guard(router, config)?;
 
         let listener = TcpListener::bind(config.listen.as_slice())
@@ -170,9 +189,11 @@ impl App {
         )
         .with_graceful_shutdown(stop_server.clone().cancelled_owned());
         tasks.spawn(async move { server.await.context("serve") });
-        let following = feed.run(recent, stop_feed.clone());
+        tasks.spawn(feed.run(recent, stop_feed.clone()));
+        let keeping = retention::run(pool.clone(), config.retention, stop_feed.clone());
+        let watching = capture::run(pool.clone(), stop_feed.clone());
         tasks.spawn(async move {
-            following.await;
+            tokio::join!(keeping, watching);
             Ok(())
         });
         Ok(Self {
@@ -251,7 +272,8 @@ fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
         .allow_headers([
             HeaderName::from_static("content-type"),
             HeaderName::from_static("x-api-key"),
-        ]);
+        ])
+        .expose_headers([rest::EVENT_POSITION]);
     let router = router.layer(cors);
     Ok(if config.keys.is_empty() {
         router.layer(from_fn(loopback::guard))

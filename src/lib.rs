@@ -18,6 +18,8 @@ pub mod store;
 pub mod journal;
 pub mod feed;
 pub mod sockets;
+pub mod capture;
+pub mod readiness;
 pub mod embedded_postgres;
 pub mod app;
 pub mod config;

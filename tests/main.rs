@@ -20,6 +20,8 @@ mod embedded_postgres;
 mod following;
 mod frames;
 mod lifecycle;
+mod positions;
 mod replication;
 mod rest;
 mod slow_clients;
+mod watching;

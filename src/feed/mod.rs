@@ -34,52 +34,56 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Feed {
     database: DatabaseUrl,
+    identity: i64,
     listener: Listener,
     position: Position,
 }
 
+/// What the feed cannot go on from: clients have to be told that there is a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// It was away for longer than the journal is kept.
+    #[error(
+        "the journal was pruned beyond the place of the feed; EVENT_RETENTION is too short for such a pause"
+    )]
+    Pruned,
+    /// It came back to a database that was restored or replaced.
+    #[error("the database has another journal than before")]
+    Replaced,
+}
+
 impl Feed {
-    /// Connects, listens and finds the place to begin: now.
+    /// Connects, listens and finds the place to begin: now. `identity` is the
+    /// journal's.
     ///
     /// # Errors
     ///
     /// The database cannot be reached, or the journal is not there.
-    pub async fn start(database: DatabaseUrl) -> anyhow::Result<(Self, Seen)> {
-        let listener = timeout(TIME_LIMIT, Listener::connect(&database))
-            .await
-            .context("connect to listen")??;
-        let seen = timeout(TIME_LIMIT, listener.reader().now())
+    pub async fn start(database: DatabaseUrl, identity: i64) -> anyhow::Result<(Self, Seen)> {
+        let listener = connect(&database, identity).await?;
+        let extent = timeout(TIME_LIMIT, listener.reader().extent())
             .await
             .context("read the place of the journal")??;
+        let seen = extent.now;
         let feed = Self {
             database,
+            identity,
             listener,
             position: Position::after(Arc::new(seen.clone())),
         };
         Ok((feed, seen))
     }
 
-    /// Which journal it follows.
+    /// Reads the journal, publishes, waits; for ever, until it is cancelled. A
+    /// chunk that was read is always published.
     ///
     /// # Errors
     ///
-    /// The connection is lost.
-    pub async fn identity(&self) -> anyhow::Result<i64> {
-        let row = self
-            .listener
-            .reader()
-            .client()
-            .query_one("select identity from space_events.journal", &[])
-            .await
-            .context("read the identity of the journal")?;
-        Ok(row.get(0))
-    }
-
-    /// Reads the journal, publishes, waits; for ever, until it is cancelled. A
-    /// chunk that was read is always published.
-    pub async fn run(self, recent: Arc<Recent>, stop: CancellationToken) {
+    /// [`Lost`]: whatever else happens, it connects again.
+    pub async fn run(self, recent: Arc<Recent>, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             database,
+            identity,
             listener,
             mut position,
         } = self;
@@ -89,17 +93,20 @@ impl Feed {
             let followed = async {
                 let listener = match listener.take() {
                     Some(listener) => listener,
-                    None => timeout(TIME_LIMIT, Listener::connect(&database))
-                        .await
-                        .context("connect to listen")??,
+                    None => connect(&database, identity).await?,
                 };
                 info!("following the journal");
+                recent.set_follows(true);
                 pause = FIRST_PAUSE;
                 follow(&listener, &mut position, &recent, &stop).await
             };
             let Err(error) = followed.await else {
                 break;
             };
+            recent.set_follows(false);
+            if error.is::<Lost>() {
+                return Err(error);
+            }
             let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
             let pause_ms = u64::try_from(jittered.as_millis()).unwrap_or(u64::MAX);
             warn!(
@@ -113,7 +120,19 @@ impl Feed {
             }
         }
         info!("the feed has stopped");
+        Ok(())
     }
+}
+
+async fn connect(database: &DatabaseUrl, identity: i64) -> anyhow::Result<Listener> {
+    let listener = timeout(TIME_LIMIT, Listener::connect(database))
+        .await
+        .context("connect to listen")??;
+    let found = timeout(TIME_LIMIT, listener.reader().identity())
+        .await
+        .context("read the identity of the journal")??;
+    anyhow::ensure!(found == identity, Lost::Replaced);
+    Ok(listener)
 }
 
 /// Returns when it is cancelled.
@@ -147,7 +166,8 @@ async fn publish_unseen(
         let read = listener.reader().read(position, None, recent.reads() + 1);
         let mut rows = timeout(TIME_LIMIT, read)
             .await
-            .context("read the journal")??;
+            .context("read the journal")??
+            .context(Lost::Pruned)?;
         let batch = Arc::clone(rows.batch());
         let mut chunk = Vec::new();
         loop {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::position::{Position, Seen};
+use crate::event::Event;
 
 /// The rows between two places in the journal.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Batch {
 /// An event, and the row change that it came from.
 #[derive(Debug)]
 pub struct JournalEvent {
+    /// The event.
+    pub event: Event,
     /// The event as JSON, encoded once for all clients.
     pub json: Box<RawValue>,
     /// The row's id in the journal.

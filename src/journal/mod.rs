@@ -7,11 +7,12 @@ pub mod position;
 pub mod translate;
 pub mod batch;
 pub mod reader;
-pub mod readers;
+pub mod history;
 pub mod recent;
+pub mod retention;
 
 pub use batch::{Batch, JournalEvent};
+pub use history::History;
 pub use position::{Position, Seen};
 pub use reader::Reader;
-pub use readers::Readers;
 pub use recent::Recent;

@@ -86,6 +86,25 @@ impl Seen {
     pub fn has(&self, id: i64, xid: u64) -> bool {
         id <= self.max_id && self.snapshot.sees(xid)
     }
+
+    /// Whether all that another place had seen had been seen here too.
+    pub fn covers(&self, earlier: &Self) -> bool {
+        let Snapshot { xmax, in_progress } = &self.snapshot;
+        self.max_id >= earlier.max_id
+            && *xmax >= earlier.snapshot.xmax
+            && !in_progress.iter().any(|xid| earlier.snapshot.sees(*xid))
+    }
+
+    /// Nothing: the place before the first row.
+    pub fn nothing() -> Self {
+        Self {
+            snapshot: Snapshot {
+                xmax: 0,
+                in_progress: Vec::new(),
+            },
+            max_id: 0,
+        }
+    }
 }
 
 /// What one reader has seen of the journal: the place it goes on from.
@@ -313,6 +332,26 @@ mod tests {
         let snapshot = Snapshot::parse("10:20:10,15").expect("a snapshot");
         let seen: Vec<u64> = (8..22).filter(|xid| snapshot.sees(*xid)).collect();
         assert_eq!(seen, [8, 9, 11, 12, 13, 14, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn a_place_covers_those_before_it() {
+        let seen = |snapshot: &str, max_id| Seen {
+            snapshot: Snapshot::parse(snapshot).expect("a snapshot"),
+            max_id,
+        };
+        let earlier = seen("10:20:10,15", 100);
+        for (later, covers) in [
+            (seen("10:20:10,15", 100), true),
+            (seen("25:25:", 100), true),
+            (seen("10:25:10,22", 120), true),
+            (seen("10:20:10,15", 99), false),
+            (seen("10:19:10,15", 100), false),
+            (seen("10:25:12", 120), false),
+            (Seen::nothing(), false),
+        ] {
+            assert_eq!(later.covers(&earlier), covers, "{later:?}");
+        }
     }
 
     #[test]

@@ -16,8 +16,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{Batch, JournalEvent};
 use super::position::{Position, Seen, Snapshot, Within};
-use super::translate::{Availability, Change, Enabled, PricingRow, event_for};
+use super::translate::{Change, Enabled, PricingRow, event_for};
 use crate::event::Event;
+use crate::store::services::Availability;
 
 /// The columns of a row change, in the order that [`event_of`] reads.
 macro_rules! columns {
@@ -27,21 +28,32 @@ macro_rules! columns {
     };
 }
 
-/// Where the journal is now: a snapshot, and the greatest id that it sees.
-const NOW: &str = "
-select pg_current_snapshot()::text, coalesce(max(id), 0)
-from space_events.row_changes";
-
-/// The rows that are visible now and were not seen. `$1` max_id, `$2` xmax, `$3`
-/// xip of what was seen; `$4` the greatest number of rows, or null. The first
-/// row, with the id 0, tells the place that the read leads to.
-const UNSEEN: &str = concat!(
-    "
+/// The first row of every read, with the id 0: where the journal is now, as a
+/// snapshot and the greatest id that it sees, and how far back it goes, likewise.
+macro_rules! header {
+    () => {
+        "
 select 0::bigint as id, pg_current_snapshot()::text as xid, now() as changed_at,
-    (select coalesce(max(id), 0) from space_events.row_changes)::text as relation,
-    '' as service_name, null as version_before, null as version_after,
+    greatest(
+        (select max(id) from space_events.row_changes),
+        j.pruned_max_id)::text as relation,
+    coalesce(j.pruned_snapshot::text, '') as service_name,
+    j.pruned_max_id::text as version_before, null as version_after,
     null as availability_before, null as availability_after,
     null::boolean as disabled_before, null::boolean as disabled_after
+from space_events.journal j"
+    };
+}
+
+/// Where the journal is now, and how far back it goes.
+const NOW: &str = header!();
+
+/// The rows that are visible now and were not seen. `$1` max_id, `$2` xmax, `$3`
+/// xip of what was seen; `$4` the greatest number of rows, the first included, or
+/// null.
+const UNSEEN: &str = concat!(
+    header!(),
+    "
 union all
 select ",
     columns!(),
@@ -64,7 +76,9 @@ limit $4::bigint"
 /// The rest of a batch: the unseen rows behind the id `$5` that the snapshot `$6`
 /// saw, up to its greatest id `$7`.
 const REST: &str = concat!(
+    header!(),
     "
+union all
 select ",
     columns!(),
     " from space_events.row_changes
@@ -116,27 +130,33 @@ impl Reader {
         })
     }
 
-    /// The connection, for statements of other parts.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// All that is visible now, seen.
+    /// Which journal it is.
     ///
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn now(&self) -> anyhow::Result<Seen> {
+    pub async fn identity(&self) -> anyhow::Result<i64> {
+        let statement = "select identity from space_events.journal";
+        let row = self.client.query_one(statement, &[]).await;
+        Ok(row.context("read the identity of the journal")?.get(0))
+    }
+
+    /// Where the journal is now, and how far back it goes.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub async fn extent(&self) -> anyhow::Result<Extent> {
         let row = self
             .client
             .query_one(&self.now, &[])
             .await
             .context("read the place of the journal")?;
-        seen(row.get(0), row.get(1))
+        Extent::from_row(&row)
     }
 
     /// What came after a position, in order; at most `limit` rows. The batch is
-    /// numbered `number`.
+    /// numbered `number`. `None` if the journal does not go back so far.
     ///
     /// From the middle of a batch it reads the rest of that batch, and no more.
     ///
@@ -148,7 +168,7 @@ impl Reader {
         from: &Position,
         limit: Option<i64>,
         number: u64,
-    ) -> anyhow::Result<Rows> {
+    ) -> anyhow::Result<Option<Rows>> {
         let Seen { snapshot, max_id } = &*from.base;
         let xmax = snapshot.xmax().to_string();
         let in_progress: Vec<String> = snapshot
@@ -156,46 +176,71 @@ impl Reader {
             .iter()
             .map(ToString::to_string)
             .collect();
-        let common: [&(dyn ToSql + Sync); 3] = [max_id, &xmax, &in_progress];
-        let context = "read the journal";
-        let Some(Within { next, id }) = &from.within else {
-            // One more: the first row tells the place.
-            let limit = limit.map(|rows| rows + 1);
-            let parameters = common.into_iter().chain([&limit as &(dyn ToSql + Sync)]);
-            let rows = self
-                .client
-                .query_raw(&self.unseen, parameters.collect::<Vec<_>>())
-                .await
-                .context(context)?;
-            let mut rows = Box::pin(rows);
-            let first = rows.next().await.context(context)?.context(context)?;
-            let max_id_now = first.get::<_, String>(3).parse().context(context)?;
-            let next = seen(first.get(1), i64::max(max_id_now, *max_id))?;
-            return Ok(Rows::new(rows, &from.base, Arc::new(next), number));
+        let limit = limit.map(|rows| rows + 1);
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![max_id, &xmax, &in_progress, &limit];
+        let rest = from.within.as_ref();
+        let rest = rest.map(|Within { next, id }| (id, next.snapshot.to_string(), &next.max_id));
+        let statement = match &rest {
+            None => &self.unseen,
+            Some((id, snapshot, max_id)) => {
+                parameters.extend([*id as &(dyn ToSql + Sync), snapshot, *max_id]);
+                &self.rest
+            }
         };
-        let snapshot = next.snapshot.to_string();
-        let parameters =
-            common
-                .into_iter()
-                .chain([&limit as &(dyn ToSql + Sync), id, &snapshot, &next.max_id]);
-        let rows = self
-            .client
-            .query_raw(&self.rest, parameters.collect::<Vec<_>>())
-            .await
-            .context(context)?;
-        Ok(Rows::new(
-            Box::pin(rows),
-            &from.base,
-            Arc::clone(next),
+        let context = "read the journal";
+        let rows = self.client.query_raw(statement, parameters).await;
+        let mut rows = Box::pin(rows.context(context)?);
+        let first = rows.next().await.context(context)?.context(context)?;
+        let Extent { mut now, kept_from } = Extent::from_row(&first)?;
+        if kept_from.is_some_and(|kept_from| !from.base.covers(&kept_from)) {
+            return Ok(None);
+        }
+        now.max_id = now.max_id.max(*max_id);
+        let next = match &from.within {
+            None => Arc::new(now),
+            Some(Within { next, .. }) => Arc::clone(next),
+        };
+        let batch = Batch {
+            base: Arc::clone(&from.base),
+            next,
             number,
-        ))
+        };
+        Ok(Some(Rows {
+            rows,
+            batch: Arc::new(batch),
+        }))
     }
 }
 
-fn seen(snapshot: &str, max_id: i64) -> anyhow::Result<Seen> {
+/// From where to where the journal goes.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// All that is visible now.
+    pub now: Seen,
+    /// What may be gone; `None` if nothing was removed yet.
+    pub kept_from: Option<Seen>,
+}
+
+impl Extent {
+    fn from_row(row: &Row) -> anyhow::Result<Self> {
+        let kept_from = match row.try_get::<_, &str>(4)? {
+            "" => None,
+            snapshot => Some(seen(snapshot, row.try_get(5)?)?),
+        };
+        Ok(Self {
+            now: seen(row.try_get(1)?, row.try_get(3)?)?,
+            kept_from,
+        })
+    }
+}
+
+fn seen(snapshot: &str, max_id: &str) -> anyhow::Result<Seen> {
     let snapshot =
         Snapshot::parse(snapshot).with_context(|| format!("read the snapshot {snapshot}"))?;
-    Ok(Seen { snapshot, max_id })
+    Ok(Seen {
+        snapshot,
+        max_id: max_id.parse().context("read the greatest id")?,
+    })
 }
 
 /// The rows of one read, streamed; Postgres waits for whoever takes them.
@@ -218,15 +263,6 @@ pub struct RowRead {
 }
 
 impl Rows {
-    fn new(rows: Pin<Box<RowStream>>, base: &Arc<Seen>, next: Arc<Seen>, number: u64) -> Self {
-        let batch = Arc::new(Batch {
-            base: Arc::clone(base),
-            next,
-            number,
-        });
-        Self { rows, batch }
-    }
-
     /// The batch that is being read.
     pub fn batch(&self) -> &Arc<Batch> {
         &self.batch
@@ -247,6 +283,7 @@ impl Rows {
             None => None,
             Some(event) => Some(JournalEvent {
                 json: to_raw_value(&event)?,
+                event,
                 id,
                 xid: row.try_get::<_, &str>(1)?.parse()?,
                 changed_at: row.try_get::<_, DateTime<Utc>>(2)?,
@@ -279,10 +316,10 @@ fn pricing_row(
     version: usize,
     availability: usize,
 ) -> anyhow::Result<Option<PricingRow>> {
-    let availability = match row.try_get::<_, Option<&str>>(availability)? {
-        Some("archived") => Availability::Archived,
-        _ => Availability::Active,
-    };
+    let availability = row
+        .try_get::<_, Option<&str>>(availability)?
+        .and_then(Availability::parse)
+        .unwrap_or(Availability::Active);
     Ok(row
         .try_get::<_, Option<String>>(version)?
         .map(|version| PricingRow {

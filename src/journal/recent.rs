@@ -40,6 +40,10 @@ struct State {
     seen: Arc<Seen>,
     /// How many reads the feed has completed; `seen` comes from the last.
     reads: u64,
+    /// When the last ended.
+    read_at: Instant,
+    /// Whether the feed is connected.
+    follows: bool,
     /// The next event of each client that takes from here.
     cursors: Vec<Weak<AtomicU64>>,
 }
@@ -65,6 +69,8 @@ impl Recent {
                 first: 0,
                 seen: Arc::new(seen),
                 reads: 0,
+                read_at: Instant::now(),
+                follows: true,
                 cursors: Vec::new(),
             }),
             head: watch::Sender::new(0),
@@ -142,6 +148,22 @@ impl Recent {
         let mut state = self.lock();
         state.seen = Arc::clone(seen);
         state.reads += 1;
+        state.read_at = Instant::now();
+    }
+
+    /// Says whether the feed is connected.
+    pub fn set_follows(&self, follows: bool) {
+        self.lock().follows = follows;
+    }
+
+    /// Whether the feed is connected.
+    pub fn follows(&self) -> bool {
+        self.lock().follows
+    }
+
+    /// How long ago all that there was had been published.
+    pub fn behind(&self) -> Duration {
+        self.lock().read_at.elapsed()
     }
 
     /// Publishes events, in order. Waits, with a bound, for clients that keep

@@ -4,6 +4,7 @@
 //! enabled then. What that means to clients is decided here and nowhere else.
 
 use crate::event::{Event, Pricing, Service};
+use crate::store::services::Availability;
 
 /// What changed, as the columns of `space_events.row_changes` tell it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +46,6 @@ pub struct PricingRow {
     pub version: String,
     /// Whether it is offered.
     pub availability: Availability,
-}
-
-/// Whether a pricing is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Availability {
-    /// It is offered.
-    Active,
-    /// It is kept for those who have it.
-    Archived,
 }
 
 /// The event that a row change of the service `service_name` means, if any.

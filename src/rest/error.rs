@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
+use crate::journal::history::PositionRefused;
+
 /// A failed request: its status, and in `{"error": …}` one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,6 +47,12 @@ pub enum Error {
     /// 503: the database did not answer in time.
     #[error("the database did not answer in time")]
     DatabaseTimeout,
+    /// 400, or 503 while it cannot be checked: a position that nothing can be read from.
+    #[error(transparent)]
+    Position(#[from] PositionRefused),
+    /// 503: the journal cannot be read.
+    #[error("{0:#}")]
+    Journal(anyhow::Error),
     /// 500: a fault of ours.
     #[error(transparent)]
     Fault(anyhow::Error),
@@ -80,7 +88,13 @@ impl Error {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Overtaken | Self::DatabaseTimeout => return unavailable(),
+            Self::Position(PositionRefused::Invalid(_) | PositionRefused::Expired) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Overtaken
+            | Self::DatabaseTimeout
+            | Self::Journal(_)
+            | Self::Position(PositionRefused::Unavailable) => return unavailable(),
             Self::Fault(_) => return fault(),
             Self::Database(error) => {
                 return match blame(error) {

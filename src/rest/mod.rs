@@ -10,6 +10,7 @@ mod events;
 mod upload;
 pub mod pricing_url;
 mod request;
+mod snapshot;
 mod api_key;
 pub mod loopback;
 mod error;
@@ -26,9 +27,11 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 pub use error::Error;
+pub use snapshot::EVENT_POSITION;
 pub use upload::MAX_PRICING_BYTES;
 
 use crate::api_key::ApiKeys;
+use crate::journal::History;
 use pricing_url::PricingFetcher;
 
 /// What the handlers share.
@@ -36,6 +39,8 @@ use pricing_url::PricingFetcher;
 pub struct Api {
     /// Where services and pricings are.
     pub pool: PgPool,
+    /// The events that were, and the identity of positions.
+    pub history: Arc<History>,
     /// Who may do what; empty: everybody everything.
     pub keys: Arc<ApiKeys>,
     /// Fetches the pricings that are given by URL.
@@ -47,19 +52,17 @@ pub struct Api {
 /// Everything that is answered is JSON, but for a pricing's file and the live
 /// page, and errors are `{"error": …}`.
 pub fn router(api: Api) -> Router {
-    let services =
-        services::routes()
-            .merge(pricings::routes())
-            .route_layer(middleware::from_fn_with_state(
-                api.clone(),
-                api_key::authorize,
-            ));
+    let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
+    let services = services::routes()
+        .merge(pricings::routes())
+        .route_layer(authorize.clone());
+    let history = events::history_routes().route_layer(authorize);
     let public = Router::new()
         .route("/healthcheck", get(healthcheck))
-        .merge(events::routes());
+        .merge(events::public_routes());
     Router::new()
         .merge(services.clone())
-        .nest("/api/v1", services.merge(public))
+        .nest("/api/v1", services.merge(history).merge(public))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(upload::MAX_BODY_BYTES))

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use super::error::OrConflict;
 use super::request::{PathParams, QueryParams};
 use super::services::{ServiceBody, ServicePath};
+use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, USUAL_LIMIT, request, settle};
 use crate::store;
@@ -37,15 +38,17 @@ async fn list(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
     query: QueryParams,
-) -> Result<Json<Vec<Box<RawValue>>>, Error> {
+) -> Result<(EventPosition, Json<Vec<Box<RawValue>>>), Error> {
     let PathParams(ServicePath { service_name }) = path;
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
-    settle(USUAL_LIMIT, async || {
-        Ok(store::pricings::documents(&api.pool, &service_name, availability).await?)
+    let (position, documents) = settle(USUAL_LIMIT, async || {
+        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
+        let found = store::pricings::documents(&mut *tx, &service_name, availability).await?;
+        Ok((position, found))
     })
-    .await?
-    .map(Json)
-    .ok_or_else(|| Error::no_service(&service_name))
+    .await?;
+    let documents = documents.ok_or_else(|| Error::no_service(&service_name))?;
+    Ok((position, Json(documents)))
 }
 
 async fn add(
@@ -108,8 +111,10 @@ async fn show(
     }) = path;
     let vary = [(header::VARY, "accept")];
     if request::prefers_yaml(&headers) {
-        let source = settle(USUAL_LIMIT, async || {
-            Ok(store::pricings::source(&api.pool, &service_name, &version).await?)
+        let (position, source) = settle(USUAL_LIMIT, async || {
+            let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
+            let source = store::pricings::source(&mut *tx, &service_name, &version).await?;
+            Ok((position, source))
         })
         .await?;
         let file = found(source, &service_name, &version)?.ok_or_else(|| {
@@ -117,13 +122,17 @@ async fn show(
                 "pricing `{version}` has no file; ask for application/json"
             ))
         })?;
-        return Ok((vary, [(header::CONTENT_TYPE, "application/yaml")], file).into_response());
+        let media_type = [(header::CONTENT_TYPE, "application/yaml")];
+        return Ok((vary, position, media_type, file).into_response());
     }
-    let document = settle(USUAL_LIMIT, async || {
-        Ok(store::pricings::document(&api.pool, &service_name, &version).await?)
+    let (position, document) = settle(USUAL_LIMIT, async || {
+        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
+        let document = store::pricings::document(&mut *tx, &service_name, &version).await?;
+        Ok((position, document))
     })
     .await?;
-    Ok((vary, Json(found(document, &service_name, &version)?)).into_response())
+    let document = found(document, &service_name, &version)?;
+    Ok((vary, position, Json(document)).into_response())
 }
 
 fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Error> {

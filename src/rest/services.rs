@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::error::{OrConflict, violates};
 use super::request::{PathParams, QueryParams};
+use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, LONG_LIMIT, USUAL_LIMIT, pricings, request, settle};
 use crate::store;
@@ -103,13 +104,19 @@ fn with_milliseconds<S: Serializer>(
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-async fn list(State(api): State<Api>, query: QueryParams) -> Result<Json<Vec<ServiceBody>>, Error> {
+async fn list(
+    State(api): State<Api>,
+    query: QueryParams,
+) -> Result<(EventPosition, Json<Vec<ServiceBody>>), Error> {
     let page = page(&query)?;
-    let services = settle(USUAL_LIMIT, async || {
-        Ok(store::services::list(&api.pool, &page).await?)
+    let (position, services) = settle(USUAL_LIMIT, async || {
+        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
+        let services = store::services::list(&mut *tx, &page).await?;
+        Ok((position, services))
     })
     .await?;
-    Ok(Json(services.into_iter().map(ServiceBody::from).collect()))
+    let services = services.into_iter().map(ServiceBody::from).collect();
+    Ok((position, Json(services)))
 }
 
 /// Reads `name`, `page` (from 1), `offset` (in services), `limit` and `order`.
@@ -162,14 +169,16 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
 async fn show(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
-) -> Result<Json<ServiceBody>, Error> {
+) -> Result<(EventPosition, Json<ServiceBody>), Error> {
     let PathParams(ServicePath { service_name }) = path;
-    settle(USUAL_LIMIT, async || {
-        Ok(store::services::find(&api.pool, &service_name).await?)
+    let (position, service) = settle(USUAL_LIMIT, async || {
+        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
+        let service = store::services::find(&mut *tx, &service_name).await?;
+        Ok((position, service))
     })
-    .await?
-    .map(|service| Json(service.into()))
-    .ok_or_else(|| Error::no_service(&service_name))
+    .await?;
+    let service = service.ok_or_else(|| Error::no_service(&service_name))?;
+    Ok((position, Json(service.into())))
 }
 
 async fn create(

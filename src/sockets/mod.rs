@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::api_key::ApiKeys;
-use crate::journal::Position;
+use crate::journal::history::PositionRefused;
 use connection::ConnectionInfo;
 use credit::Credit;
 use lines::Lines;
@@ -113,7 +113,7 @@ impl Sockets {
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
-                handshake.admit(&socket, auth.0.ok().as_ref())
+                handshake.admit(&socket, auth.0.ok().as_ref()).await
             }
         };
         let serve = async move |socket: SocketRef| handshake.serve(socket);
@@ -158,16 +158,16 @@ struct Admitted {
 enum Refusal {
     #[error("UNAUTHORIZED: an API key is needed, as `auth: {{apiKey}}` or as the header x-api-key")]
     Unauthorized,
-    #[error("POSITION_INVALID: {0}")]
-    PositionInvalid(&'static str),
+    #[error(transparent)]
+    Position(#[from] PositionRefused),
 }
 
 impl Handshake {
-    fn admit(&self, socket: &SocketRef, auth: Option<&Value>) -> Result<(), Refusal> {
+    async fn admit(&self, socket: &SocketRef, auth: Option<&Value>) -> Result<(), Refusal> {
         if self.access == Access::Key && !self.knows_key(socket, auth) {
             return Err(Refusal::Unauthorized);
         }
-        let subscription = self.subscription(auth)?;
+        let subscription = self.subscription(auth).await?;
         let closed = self.stop.child_token();
         let on_disconnect = closed.clone();
         socket.on_disconnect(async move || on_disconnect.cancel());
@@ -190,17 +190,18 @@ impl Handshake {
             .any(|key| self.keys.scope_of(key).is_some())
     }
 
-    fn subscription(&self, auth: Option<&Value>) -> Result<Subscription, Refusal> {
+    async fn subscription(&self, auth: Option<&Value>) -> Result<Subscription, Refusal> {
         let recent = &self.sources.recent;
         match auth.and_then(|auth| auth.get("since")) {
             None | Some(Value::Null) => Ok(Subscription::from_now(recent, Positions::Left)),
             Some(Value::String(since)) if since.is_empty() => {
                 Ok(Subscription::from_now(recent, Positions::Sent))
             }
-            Some(Value::String(since)) => Position::decode(since, self.sources.identity)
-                .map(Subscription::from_position)
-                .map_err(|_| Refusal::PositionInvalid("it was not given out by this journal")),
-            Some(_) => Err(Refusal::PositionInvalid("a text was expected")),
+            Some(Value::String(since)) => {
+                let position = self.sources.history.position(since).await?;
+                Ok(Subscription::from_position(position))
+            }
+            Some(_) => Err(PositionRefused::Invalid("a text was expected").into()),
         }
     }
 

@@ -12,16 +12,19 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::credit::Credit;
+use crate::journal::history::PAGE_ROWS;
 use crate::journal::recent::Taken;
-use crate::journal::{JournalEvent, Position, Readers, Recent, Seen};
+use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 
 /// How many recent events are taken at a time.
 const TAKE_EVENTS: usize = 64;
+/// How often an idle client's place is moved on.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The pause after the journal could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when a client's channel is full against expectation.
@@ -102,9 +105,7 @@ pub struct Sources {
     /// The last events.
     pub recent: Arc<Recent>,
     /// The journal.
-    pub readers: Arc<Readers>,
-    /// Which journal positions are of.
-    pub identity: i64,
+    pub history: Arc<History>,
 }
 
 /// Serves one client until it goes away or `closed` is cancelled.
@@ -167,7 +168,9 @@ impl Subscriber {
                     {
                         self.subscription.place = Position::after(seen);
                     }
-                    if published.changed().await.is_err() {
+                    // Now and then the place is moved on, though nothing happens:
+                    // what is old is pruned.
+                    if let Ok(Err(_)) = timeout(LOOK_AGAIN, published.changed()).await {
                         return Err(Gone);
                     }
                 }
@@ -200,8 +203,15 @@ impl Subscriber {
     /// Reads a page, and joins the recent events if it was the last.
     async fn read_journal(&mut self) -> Result<(), Gone> {
         let head = self.sources.recent.head();
-        let page = match self.sources.readers.page(&self.subscription.place).await {
-            Ok(page) => page,
+        let history = &self.sources.history;
+        let page = match history.page(&self.subscription.place, PAGE_ROWS).await {
+            Ok(Some(page)) => page,
+            Ok(None) => {
+                // It is refused when it comes back, and so told of the gap.
+                warn!("a client fell behind what the journal keeps; disconnecting it");
+                let _ = self.socket.clone().disconnect();
+                return Err(Gone);
+            }
             Err(error) => {
                 warn!(error = format!("{error:#}"), "a client cannot catch up yet");
                 sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
@@ -230,7 +240,7 @@ impl Subscriber {
 
     async fn send(&mut self, json: &RawValue, position: Position) -> Result<(), Gone> {
         let text = match self.subscription.positions {
-            Positions::Sent => Some(position.encode(self.sources.identity)),
+            Positions::Sent => Some(position.encode(self.sources.history.identity())),
             Positions::Left => None,
         };
         let is_websocket = || self.socket.transport_type() == TransportType::Websocket;

@@ -8,6 +8,8 @@ pub mod database_url;
 pub mod tls;
 pub mod services;
 pub mod pricings;
+pub mod journal;
+pub mod capture;
 
 use std::time::Duration;
 
@@ -26,6 +28,19 @@ pub fn open(options: PgConnectOptions) -> PgPool {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(true)
         .connect_lazy_with(options)
+}
+
+/// Begins a transaction that reads: all of it sees one snapshot.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn begin_read(pool: &PgPool) -> sqlx::Result<PgTransaction<'static>> {
+    pool.begin_with(
+        "begin isolation level repeatable read read only; \
+         set local statement_timeout = '5s'",
+    )
+    .await
 }
 
 /// Begins a transaction for a change of a few rows: a lock is waited for up to

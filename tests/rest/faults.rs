@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use space_events::api_key::ApiKeys;
+use space_events::journal::History;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store;
+use space_events::store::database_url::DatabaseUrl;
 use tokio::net::TcpListener;
 
 use super::{Server, json_of};
@@ -14,11 +16,12 @@ use crate::support::no_tls;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_a_503_in_time() {
-    let nowhere = "postgres://nobody@127.0.0.1:1/nothing"
+    let nowhere: DatabaseUrl = "postgres://nobody@127.0.0.1:1/nothing"
         .parse()
         .expect("a URL");
     let api = Api {
-        pool: store::open(nowhere),
+        pool: store::open(nowhere.sqlx_options("space-events rest")),
+        history: Arc::new(History::new(nowhere, 0)),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(
             Vec::new(),
@@ -37,6 +40,7 @@ async fn a_database_that_is_away_is_a_503_in_time() {
     for (path, status) in [
         ("services", 503),
         ("services/x", 503),
+        ("api/v1/events", 503),
         ("api/v1/healthcheck", 200),
     ] {
         let since = Instant::now();

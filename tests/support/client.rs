@@ -103,3 +103,10 @@ pub fn in_short(frame: &str) -> String {
         None => format!("{kind} {name}"),
     }
 }
+
+/// The second argument of an event's frame.
+pub fn position_of(frame: &str) -> String {
+    let arguments = frame.strip_prefix("42/pricings,").expect("an event");
+    let arguments: serde_json::Value = serde_json::from_str(arguments).expect("JSON");
+    arguments[2].as_str().expect("a position").to_owned()
+}

@@ -86,6 +86,16 @@ impl Database {
         }
     }
 
+    /// The same database as another role.
+    pub async fn again(&self, role: &str) -> Self {
+        let url = self.url.replace("postgres@", &format!("{role}@"));
+        Self {
+            session: Session::connect(&url).await,
+            url,
+            name: self.name.clone(),
+        }
+    }
+
     /// As [`Session::sql`].
     pub async fn sql(&self, sql: &str) -> Vec<String> {
         self.session.sql(sql).await

@@ -1,0 +1,71 @@
+//! Capture watches itself: the triggers are as the migrations made them, or are
+//! made so again.
+//!
+//! `ALTER TABLE … DISABLE TRIGGER ALL` and back, as restores with
+//! `--disable-triggers` do, silently resets how a trigger fires.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::store;
+use crate::store::capture::Fault;
+
+/// How often the triggers are looked at.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Checks once a minute until it is cancelled.
+pub async fn run(pool: PgPool, stop: CancellationToken) {
+    loop {
+        if let Err(error) = check(&pool).await {
+            warn!(error = format!("{error:#}"), "cannot check the triggers");
+        }
+        if stop.run_until_cancelled(sleep(INTERVAL)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Repairs the triggers that are not as they should be, and returns those that
+/// could not be repaired.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn check(pool: &PgPool) -> sqlx::Result<Vec<Fault>> {
+    let faults = store::capture::faults(pool).await?;
+    let mut left = Vec::new();
+    for fault in faults {
+        match repair(pool, &fault).await {
+            Ok(()) => warn!(
+                table.name = fault.table_name,
+                trigger.name = fault.trigger_name,
+                fault = fault.fault,
+                "repaired a trigger; changes made meanwhile may not have been recorded"
+            ),
+            Err(cause) => {
+                error!(
+                    table.name = fault.table_name,
+                    trigger.name = fault.trigger_name,
+                    fault = fault.fault,
+                    error = format!("{cause:#}"),
+                    "cannot repair a trigger: changes are not announced"
+                );
+                left.push(fault);
+            }
+        }
+    }
+    Ok(left)
+}
+
+async fn repair(pool: &PgPool, fault: &Fault) -> sqlx::Result<()> {
+    let mut tx = store::begin(pool).await?;
+    // Written by Postgres itself, from what the migrations made.
+    sqlx::raw_sql(AssertSqlSafe(fault.repair.clone()))
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}

@@ -1,0 +1,204 @@
+//! The journal as far back as it is kept: the few connections over which clients
+//! catch up, and the positions from which they may.
+//!
+//! However many clients come back at once, so many read at a time; the others
+//! wait their turn, page by page. A page is in memory before its client gets
+//! the first event of it, so that a slow client holds no connection.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use super::batch::JournalEvent;
+use super::position::{Foreign, Position, Seen};
+use super::reader::{Extent, Reader};
+use crate::store::database_url::DatabaseUrl;
+
+/// How many pages are read at the same time.
+const CONNECTIONS: usize = 4;
+/// The most rows of a page.
+pub const PAGE_ROWS: usize = 512;
+/// How long a page may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Reads pages of the journal, a few at a time.
+#[derive(Debug)]
+pub struct History {
+    database: DatabaseUrl,
+    identity: i64,
+    turns: Semaphore,
+    idle: Mutex<Vec<Reader>>,
+}
+
+/// Why a client cannot go on from a position; SPACE's clients see the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PositionRefused {
+    /// It was never given out by this journal.
+    #[error("POSITION_INVALID: {0}")]
+    Invalid(&'static str),
+    /// What came after it is kept no more.
+    #[error("POSITION_EXPIRED: the log does not go back to it any more; read the state anew")]
+    Expired,
+    /// The database is away: the client may try again.
+    #[error("UNAVAILABLE: the database is away; try again")]
+    Unavailable,
+}
+
+/// A part of the journal.
+#[derive(Debug)]
+pub struct Page {
+    /// Its events, in order.
+    pub events: Vec<Arc<JournalEvent>>,
+    /// The place behind it.
+    pub end: Position,
+    /// Whether it led up to what was visible when it was read.
+    pub reached_now: bool,
+}
+
+impl History {
+    /// Connects when a page is asked for. `identity` is the journal's.
+    pub fn new(database: DatabaseUrl, identity: i64) -> Self {
+        Self {
+            database,
+            identity,
+            turns: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Which journal it is.
+    pub fn identity(&self) -> i64 {
+        self.identity
+    }
+
+    /// Reads a position that a client gave, and checks that the journal still
+    /// keeps all that came after it.
+    ///
+    /// # Errors
+    ///
+    /// Why the client cannot go on from there.
+    pub async fn position(&self, text: &str) -> Result<Position, PositionRefused> {
+        let position = Position::decode(text, self.identity).map_err(|foreign| match foreign {
+            Foreign::Malformed => PositionRefused::Invalid("no such position was given out"),
+            Foreign::OtherJournal => PositionRefused::Invalid("it is of another database"),
+        })?;
+        let extent = self.extent().await.map_err(|error| {
+            warn!(error = format!("{error:#}"), "cannot check a position");
+            PositionRefused::Unavailable
+        })?;
+        let Extent { now, kept_from } = extent;
+        if kept_from.is_some_and(|kept_from| !position.base.covers(&kept_from)) {
+            return Err(PositionRefused::Expired);
+        }
+        if position.base.max_id > now.max_id {
+            return Err(PositionRefused::Invalid("it is from the future"));
+        }
+        Ok(position)
+    }
+
+    /// The place where all that is visible now has been seen.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn end(&self) -> anyhow::Result<Position> {
+        Ok(Position::after(Arc::new(self.extent().await?.now)))
+    }
+
+    /// The oldest place from which all is kept.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn beginning(&self) -> anyhow::Result<Position> {
+        let kept_from = self.extent().await?.kept_from;
+        Ok(Position::after(Arc::new(
+            kept_from.unwrap_or_else(Seen::nothing),
+        )))
+    }
+
+    /// The page behind a position, of at most `limit` rows or as many as a page
+    /// has; `None` if the journal does not go back so far. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Option<Page>> {
+        let limit = limit.min(PAGE_ROWS);
+        self.in_turn(async |reader| read_page(reader, from, limit).await)
+            .await
+    }
+
+    /// Where the journal is now, and how far back it goes. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn extent(&self) -> anyhow::Result<Extent> {
+        self.in_turn(async |reader| reader.extent().await).await
+    }
+
+    async fn in_turn<T>(
+        &self,
+        read: impl AsyncFnOnce(&Reader) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let _turn = self.turns.acquire().await.context("wait for a turn")?;
+        timeout(TIME_LIMIT, async {
+            let idle = self.idle().pop();
+            let reader = match idle {
+                Some(reader) => reader,
+                None => self.connect().await?,
+            };
+            let found = read(&reader).await?;
+            // After an error the connection is not used again.
+            self.idle().push(reader);
+            Ok(found)
+        })
+        .await
+        .context("read a page of the journal")?
+    }
+
+    async fn connect(&self) -> anyhow::Result<Reader> {
+        let (client, connection) = self.database.connect("space-events readers").await?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            // What went wrong shows at the client.
+            let _ = connection.await;
+        }));
+        Reader::prepare(client, driver).await
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read_page(reader: &Reader, from: &Position, limit: usize) -> anyhow::Result<Option<Page>> {
+    let Some(mut rows) = reader.read(from, Some(i64::try_from(limit)?), 0).await? else {
+        return Ok(None);
+    };
+    let batch = Arc::clone(rows.batch());
+    let mut events = Vec::new();
+    let mut count = 0;
+    let mut last_id = 0;
+    while let Some(row) = rows.next().await? {
+        count += 1;
+        last_id = row.id;
+        events.extend(row.event.map(Arc::new));
+    }
+    let whole = count < limit;
+    let end = if whole {
+        Position::after(Arc::clone(&batch.next))
+    } else {
+        Position::within(&batch.base, &batch.next, last_id)
+    };
+    Ok(Some(Page {
+        events,
+        end,
+        reached_now: whole && from.within.is_none(),
+    }))
+}

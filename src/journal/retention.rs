@@ -1,0 +1,67 @@
+//! Removes what is older than the journal is kept, in small batches.
+//!
+//! Any number of instances try; one at a time does.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::store;
+
+/// How many rows go in one transaction.
+const BATCH_ROWS: u64 = 5000;
+/// The pause between two such transactions, for whoever else needs the disk.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The journal is looked at so many times within its retention …
+const LOOKS: u32 = 100;
+/// … but not more often than this, …
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// … nor less often.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Prunes until it is cancelled.
+pub async fn run(pool: PgPool, retention: Duration, stop: CancellationToken) {
+    let interval = (retention / LOOKS).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+    loop {
+        match prune(&pool, retention, interval, &stop).await {
+            Ok(0) => {}
+            Ok(rows) => info!(rows, "pruned the journal"),
+            Err(error) => warn!(error = format!("{error:#}"), "cannot prune the journal"),
+        }
+        if stop.run_until_cancelled(sleep(interval)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn prune(
+    pool: &PgPool,
+    retention: Duration,
+    interval: Duration,
+    stop: &CancellationToken,
+) -> sqlx::Result<u64> {
+    let mut total = 0;
+    let mut first = true;
+    while !stop.is_cancelled() {
+        let mut tx = store::begin(pool).await?;
+        if !store::journal::try_prune_lock(&mut *tx).await? {
+            break;
+        }
+        if first {
+            store::journal::mark(&mut *tx, interval.as_secs_f64() / 2.0).await?;
+            store::journal::expire(&mut *tx, retention.as_secs_f64()).await?;
+            first = false;
+        }
+        let rows = store::journal::prune(&mut *tx, BATCH_ROWS.cast_signed()).await?;
+        tx.commit().await?;
+        total += rows;
+        if rows < BATCH_ROWS {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(total)
+}

@@ -1,0 +1,84 @@
+//! `GET /readyz`: whether what commits now will be announced.
+//!
+//! 200 or 503, and JSON with one line per check:
+//! `{"status": "ready" | "unready", "checks": {"database", "listen", "triggers", "lag"}}`,
+//! each `ok` or what is wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use crate::capture;
+use crate::journal::Recent;
+
+/// How long the database may take for the checks.
+const TIME_LIMIT: Duration = Duration::from_secs(4);
+/// How long ago the feed may have read all that there was. It reads once a second.
+const GREATEST_LAG: Duration = Duration::from_secs(15);
+
+/// What the checks look at.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// The database, for its triggers.
+    pub pool: PgPool,
+    /// How far the feed is.
+    pub recent: Arc<Recent>,
+}
+
+/// The route.
+pub fn router(checks: Checks) -> Router {
+    Router::new()
+        .route("/readyz", get(ready))
+        .with_state(checks)
+}
+
+async fn ready(State(Checks { pool, recent }): State<Checks>) -> Response {
+    let (database, triggers) = match timeout(TIME_LIMIT, capture::check(&pool)).await {
+        Ok(Ok(faults)) if faults.is_empty() => (Ok(()), Ok(())),
+        Ok(Ok(faults)) => {
+            let named = faults.iter().map(|fault| {
+                format!(
+                    "{}.{}: {}",
+                    fault.table_name, fault.trigger_name, fault.fault
+                )
+            });
+            (Ok(()), Err(named.collect::<Vec<_>>().join("; ")))
+        }
+        Ok(Err(_)) => (Err("away"), Err("not checked".to_owned())),
+        Err(_) => (
+            Err("does not answer in time"),
+            Err("not checked".to_owned()),
+        ),
+    };
+    let behind = recent.behind();
+    let listen = recent.follows();
+    let caught_up = behind < GREATEST_LAG;
+    let ready = database.is_ok() && triggers.is_ok() && listen && caught_up;
+    let checks = json!({
+        "database": database.map_or_else(str::to_owned, |()| "ok".to_owned()),
+        "listen": if listen { "ok" } else { "connecting again" },
+        "triggers": triggers.map_or_else(|fault| fault, |()| "ok".to_owned()),
+        "lag": if caught_up { "ok".to_owned() } else { format!("the last read ended {} s ago", behind.as_secs()) },
+    });
+    let (status, word) = if ready {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unready")
+    };
+    let body = Json(json!({ "status": word, "checks": checks }));
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !ready {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

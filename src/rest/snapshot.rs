@@ -1,0 +1,58 @@
+//! What a GET answers, and the position of the events in the same snapshot: a
+//! client that lists can subscribe from exactly there.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponseParts, ResponseParts};
+use sqlx::postgres::PgTransaction;
+
+use super::{Api, Error};
+use crate::journal::position::Snapshot as Seeing;
+use crate::journal::{Position, Seen};
+use crate::store;
+use crate::store::journal::Place;
+
+/// The header that tells the position.
+pub const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position");
+
+/// A transaction that sees one snapshot, and the position of it.
+pub(super) struct Snapshot {
+    /// Reads what is answered.
+    pub(super) tx: PgTransaction<'static>,
+    /// Goes with the answer.
+    pub(super) position: EventPosition,
+}
+
+/// The header `Event-Position`.
+pub(super) struct EventPosition(HeaderValue);
+
+impl Snapshot {
+    /// Begins to read.
+    pub(super) async fn take(api: &Api) -> Result<Self, Error> {
+        let mut tx = store::begin_read(&api.pool).await?;
+        let Place { snapshot, max_id } = store::journal::place(&mut *tx).await?;
+        let seen = Seeing::parse(&snapshot)
+            .map(|snapshot| Seen { snapshot, max_id })
+            .with_context(|| format!("read the snapshot {snapshot}"))
+            .map_err(Error::Fault)?;
+        let text = Position::after(Arc::new(seen)).encode(api.history.identity());
+        let value = HeaderValue::try_from(text)
+            .context("put a position into a header")
+            .map_err(Error::Fault)?;
+        Ok(Self {
+            tx,
+            position: EventPosition(value),
+        })
+    }
+}
+
+impl IntoResponseParts for EventPosition {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.headers_mut().insert(EVENT_POSITION, self.0);
+        Ok(parts)
+    }
+}

@@ -1,0 +1,163 @@
+//! The journal's housekeeping: which one it is, where it is now, how far back it
+//! goes. What it says is read by [`crate::journal`].
+
+use sqlx::{FromRow, PgExecutor};
+
+/// A place in the journal, as Postgres writes it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Place {
+    /// A `pg_snapshot`.
+    pub snapshot: String,
+    /// The greatest id that it sees.
+    pub max_id: i64,
+}
+
+/// Where the journal is, in the snapshot of the statement or transaction.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
+    sqlx::query_as(
+        "select pg_current_snapshot()::text as snapshot,
+            greatest(coalesce(max(c.id), 0), (select pruned_max_id from space_events.journal)) as max_id
+        from space_events.row_changes c",
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// Gives the journal a new identity and empties it, if it was written in another
+/// cluster or database: its transaction ids mean nothing here, and those from the
+/// future would be new at every read. Returns whether it was so.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn adopt(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    let adopted = sqlx::query(
+        "with here as (
+            select
+                (select system_identifier from pg_control_system()) as system_identifier,
+                (select oid from pg_database where datname = current_database()) as database_oid
+        ), adopted as (
+            update space_events.journal j
+            set identity = ('x' || encode(uuid_send(gen_random_uuid()), 'hex'))::bit(63)::bigint,
+                system_identifier = here.system_identifier,
+                database_oid = here.database_oid,
+                pruned_snapshot = null,
+                pruned_max_id = 0
+            from here
+            where j.system_identifier <> here.system_identifier
+            or j.database_oid <> here.database_oid
+            or exists (
+                select from space_events.row_changes
+                where xid >= pg_snapshot_xmax(pg_current_snapshot()))
+            returning 1
+        ), emptied as (
+            delete from space_events.row_changes
+            where exists (select from adopted)
+        ), unmarked as (
+            delete from space_events.marks
+            where exists (select from adopted)
+        )
+        select from adopted",
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(adopted.is_some())
+}
+
+/// Which journal this is.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn identity(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select identity from space_events.journal")
+        .fetch_one(executor)
+        .await
+}
+
+/// Whether this transaction may prune: one at a time does, until it ends.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn try_prune_lock(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('space_events prune'))")
+        .fetch_one(executor)
+        .await
+}
+
+/// Takes a mark, unless the last one is younger than `interval_s` seconds.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn mark(executor: impl PgExecutor<'_>, interval_s: f64) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into space_events.marks (max_id)
+        select greatest(
+            (select coalesce(max(id), 0) from space_events.row_changes),
+            (select pruned_max_id from space_events.journal))
+        where not exists (
+            select from space_events.marks
+            where taken_at > now() - make_interval(secs => $1))
+        on conflict do nothing",
+    )
+    .bind(interval_s)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Moves the end of what is kept to the newest mark that is older than
+/// `retention_s` seconds, and drops the marks before it.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Result<()> {
+    sqlx::query(
+        "with mark as (
+            select taken_at, snapshot, max_id
+            from space_events.marks
+            where taken_at < now() - make_interval(secs => $1)
+            order by taken_at desc
+            limit 1
+        ), dropped as (
+            delete from space_events.marks
+            where taken_at <= (select taken_at from mark)
+        )
+        update space_events.journal j
+        set pruned_snapshot = mark.snapshot, pruned_max_id = mark.max_id
+        from mark",
+    )
+    .bind(retention_s)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Removes at most `limit` rows that are kept no more. Returns how many.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn prune(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<u64> {
+    let pruned = sqlx::query(
+        "delete from space_events.row_changes
+        where id in (
+            select c.id
+            from space_events.row_changes c, space_events.journal j
+            where c.id <= j.pruned_max_id
+            and pg_visible_in_snapshot(c.xid, j.pruned_snapshot)
+            order by c.id
+            limit $1)",
+    )
+    .bind(limit)
+    .execute(executor)
+    .await?;
+    Ok(pruned.rows_affected())
+}

@@ -1,0 +1,330 @@
+//! Coming back without a gap, and without hearing anything twice.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use space_events::config::Settings;
+
+use crate::support::client::{in_short, position_of};
+use crate::support::{Client, Database, LIMIT, TestApp};
+
+fn since(position: &str) -> String {
+    format!("40/pricings,{{\"since\":\"{position}\"}}")
+}
+
+/// The message of the `connect_error` that a CONNECT is answered with.
+async fn refusal(app: &TestApp, connect: &str) -> String {
+    let mut client = Client::open(app.address).await;
+    client.send(connect).await;
+    let answer = client.next_frame().await;
+    let json = answer.strip_prefix("44/pricings,").expect("a refusal");
+    let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    json["message"].as_str().expect("a message").to_owned()
+}
+
+async fn header(app: &TestApp, path: &str) -> String {
+    let answer = app
+        .request(Method::GET, path)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 200, "{path}");
+    let position = answer.headers().get("event-position").expect("a position");
+    position.to_str().expect("a text").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_comes_back_to_every_position_that_it_was_given() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    // Another instance gives the same positions.
+    let other = TestApp::start(&database).await;
+    let mut client = Client::join(app.address, &since("")).await;
+    let slow = database.connect().await;
+    database
+        .sql("insert into services (name) values ('Zoom'), ('Slow')")
+        .await;
+    slow.sql("begin; insert into pricings (service_name, version) values ('Slow', '1')")
+        .await;
+    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 9) n").await;
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        heard.push(client.next_frame().await);
+    }
+    slow.sql("commit").await;
+    heard.push(client.next_frame().await);
+    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(10, 2999) n").await;
+    for _ in 10..3000 {
+        heard.push(client.next_frame().await);
+    }
+    let events: Vec<String> = heard.iter().map(|frame| in_short(frame)).collect();
+    for nth in (0..heard.len()).filter(|nth| *nth < 14 || nth % 300 == 0) {
+        let position = position_of(&heard[nth]);
+        for instance in [&app, &other] {
+            let mut back = Client::join(instance.address, &since(&position)).await;
+            for expected in &events[nth + 1..] {
+                assert_eq!(back.next_event().await, *expected, "after {nth}");
+            }
+        }
+    }
+    // All of them go on live, from the same place.
+    let mut back = Client::join(other.address, &since(&position_of(&heard[3]))).await;
+    database
+        .sql("delete from services where name = 'Slow'")
+        .await;
+    assert_eq!(client.next_event().await, "DISABLED Slow");
+    for expected in &events[4..] {
+        assert_eq!(back.next_event().await, *expected);
+    }
+    assert_eq!(back.next_event().await, "DISABLED Slow");
+    app.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_back_while_others_write_miss_nothing() {
+    const ROWS: usize = 3000;
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    database
+        .sql("insert into services (name) values ('Zoom')")
+        .await;
+    let writer = database.connect().await;
+    let writing = tokio::spawn(async move {
+        for version in 0..ROWS {
+            let insert = format!(
+                "insert into pricings (service_name, version) values ('Zoom', '{version}')"
+            );
+            writer.sql(&insert).await;
+        }
+    });
+    let mut position = header(&app, "/services").await;
+    let mut version = None;
+    let last = (ROWS - 1).to_string();
+    while version.as_deref() != Some(&*last) {
+        let mut client = Client::join(app.address, &since(&position)).await;
+        for _ in 0..37 {
+            if version.as_deref() == Some(&*last) {
+                break;
+            }
+            let frame = client.next_frame().await;
+            let next = version.map_or(0, |version: String| {
+                version.parse::<usize>().expect("a number") + 1
+            });
+            assert_eq!(in_short(&frame), format!("CREATED Zoom {next}"));
+            version = Some(next.to_string());
+            position = position_of(&frame);
+        }
+    }
+    writing.await.expect("the writer ends");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_and_a_subscription_from_its_position_are_all_there_is() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')").await;
+    for path in [
+        "/services",
+        "/api/v1/services",
+        "/services/Zoom",
+        "/services/Zoom/pricings",
+        "/services/Zoom/pricings/1",
+    ] {
+        let position = header(&app, path).await;
+        database
+            .sql("update pricings set availability = 'archived'")
+            .await;
+        let mut client = Client::join(app.address, &since(&position)).await;
+        assert_eq!(client.next_event().await, "ARCHIVED Zoom 1", "{path}");
+        database
+            .sql("update pricings set availability = 'active'")
+            .await;
+        assert_eq!(client.next_event().await, "ACTIVED Zoom 1", "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_is_read_page_by_page() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let begin = app.get("/api/v1/events?since=").await.1;
+    assert_eq!(begin["events"], serde_json::json!([]));
+    database
+        .sql("insert into services (name) values ('Zoom')")
+        .await;
+    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 24) n").await;
+    database
+        .sql("update pricings set document = '{}'; update services set disabled = true")
+        .await;
+    for start in [begin["position"].as_str().expect("a position"), ""] {
+        let mut query = if start.is_empty() {
+            String::new()
+        } else {
+            format!("&since={start}")
+        };
+        let mut events = Vec::new();
+        let mut positions = Vec::new();
+        loop {
+            let (status, page) = app.get(&format!("/api/v1/events?limit=10{query}")).await;
+            assert_eq!(status, 200);
+            let found = page["events"].as_array().expect("a list").clone();
+            if found.is_empty() {
+                break;
+            }
+            assert!(found.len() <= 10);
+            for event in found {
+                assert!(event["occurredAt"].as_str().expect("a time").ends_with('Z'));
+                positions.push(event["position"].as_str().expect("a position").to_owned());
+                events.push(
+                    event["details"]["pricingVersion"]
+                        .as_str()
+                        .unwrap_or("disabled")
+                        .to_owned(),
+                );
+            }
+            query = format!("&since={}", page["position"].as_str().expect("a position"));
+        }
+        let mut expected: Vec<String> = (0..25).map(|version| version.to_string()).collect();
+        expected.push("disabled".to_owned());
+        assert_eq!(events, expected);
+        let mut back = Client::join(app.address, &since(&positions[20])).await;
+        assert_eq!(back.next_event().await, "CREATED Zoom 21");
+    }
+    for query in ["limit=0", "limit=1001", "limit=x", "since=x", "since=%00"] {
+        let (status, answer) = app.get(&format!("/api/v1/events?{query}")).await;
+        assert_eq!(status, 400, "{query}: {answer}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_cannot_be_gone_on_from_is_refused() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let other_database = Database::create().await;
+    let other = TestApp::start(&other_database).await;
+    let foreign = header(&other, "/services").await;
+    let own = header(&app, "/services").await;
+    for text in [
+        "x",
+        "0",
+        "AAAA",
+        &foreign,
+        &own[1..],
+        &own[..own.len() - 1],
+        &format!("{own}A"),
+        &"A".repeat(5000),
+    ] {
+        let message = refusal(&app, &since(text)).await;
+        assert!(message.starts_with("POSITION_INVALID"), "{text}: {message}");
+    }
+    for auth in [
+        "{\"since\":1}",
+        "{\"since\":[]}",
+        "{\"since\":{}}",
+        "{\"since\":true}",
+    ] {
+        let message = refusal(&app, &format!("40/pricings,{auth}")).await;
+        assert!(message.starts_with("POSITION_INVALID"), "{auth}: {message}");
+    }
+    app.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_older_than_what_is_kept_is_refused() {
+    let database = Database::create().await;
+    let settings = Settings {
+        event_retention: Some("1s".to_owned()),
+        ..Settings::default()
+    };
+    let app = TestApp::start_with(&database, settings).await;
+    let old = header(&app, "/services").await;
+    let mut live = app.join().await;
+    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 99) n").await;
+    live.next_events(100).await;
+    let begun = Instant::now();
+    while database
+        .sql("select count(*) from space_events.row_changes")
+        .await
+        != ["0"]
+    {
+        assert!(begun.elapsed() < LIMIT, "nothing is pruned");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let message = refusal(&app, &since(&old)).await;
+    assert!(message.starts_with("POSITION_EXPIRED"), "{message}");
+    let (status, answer) = app.get(&format!("/api/v1/events?since={old}")).await;
+    assert_eq!(status, 400);
+    assert!(
+        answer["error"]
+            .as_str()
+            .expect("a sentence")
+            .starts_with("POSITION_EXPIRED")
+    );
+    let (status, answer) = app.get("/api/v1/events").await;
+    assert_eq!(
+        (status.as_u16(), &answer["events"]),
+        (200, &serde_json::json!([]))
+    );
+    let new = header(&app, "/services").await;
+    let mut back = Client::join(app.address, &since(&new)).await;
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', 'new')")
+        .await;
+    assert_eq!(live.next_event().await, "CREATED Zoom new");
+    assert_eq!(back.next_event().await, "CREATED Zoom new");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_of_another_cluster_is_not_gone_on_with() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let position = header(&app, "/services").await;
+    app.stop().await;
+    // As a restored dump looks: rows from the future, written elsewhere.
+    database
+        .sql(
+            "update space_events.journal set system_identifier = 1;
+            insert into space_events.row_changes (xid, relation, service_name, disabled_before) values ('999999999', 'services', 'Zoom', false)",
+        )
+        .await;
+    let app = TestApp::start(&database).await;
+    assert!(
+        refusal(&app, &since(&position))
+            .await
+            .starts_with("POSITION_INVALID")
+    );
+    let mut client = app.join().await;
+    database
+        .sql("insert into services (name) values ('Slack'); delete from services")
+        .await;
+    assert_eq!(client.next_event().await, "DISABLED Slack");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_asked_for_where_they_must_be() {
+    let database = Database::create().await;
+    let settings = Settings {
+        api_keys: Some("reader:EVALUATION".to_owned()),
+        socket_auth: Some("key".to_owned()),
+        ..Settings::default()
+    };
+    let app = TestApp::start_with(&database, settings).await;
+    for auth in ["", "{}", "{\"apiKey\":\"wrong\"}", "{\"apiKey\":1}"] {
+        let message = refusal(&app, &format!("40/pricings,{auth}")).await;
+        assert!(message.starts_with("UNAUTHORIZED"), "{auth}: {message}");
+    }
+    let mut client = Client::join(app.address, "40/pricings,{\"apiKey\":\"reader\"}").await;
+    database
+        .sql("insert into services (name) values ('Slack'); delete from services")
+        .await;
+    assert_eq!(client.next_event().await, "DISABLED Slack");
+    assert_eq!(app.get("/api/v1/events").await.0, 401);
+    app.stop().await;
+}
