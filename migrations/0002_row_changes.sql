@@ -225,6 +225,9 @@ create function space_events.record_truncate() returns trigger
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- Readers rely on it that a writer has its transaction id before it draws an
+    -- id of the journal. Who changed a row has one; here nothing is changed yet.
+    perform pg_current_xact_id();
     if tg_table_name = 'services' then
         insert into space_events.row_changes (relation, service_name, disabled_before)
             select 'services', name, disabled

@@ -185,7 +185,9 @@ async fn read_page(reader: &Reader, from: &Position, limit: usize) -> anyhow::Re
     let mut events = Vec::new();
     let mut count = 0;
     let mut last_id = 0;
-    while let Some(row) = rows.next().await? {
+    while count < limit
+        && let Some(row) = rows.next().await?
+    {
         count += 1;
         last_id = row.id;
         events.extend(row.event.map(Arc::new));
