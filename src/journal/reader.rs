@@ -57,7 +57,7 @@ const NOW: &str = header!();
 /// what was seen; `$3` the greatest number of rows of each branch, or null.
 ///
 /// `id + 0` keeps the planner from the primary key, where it would read all that
-/// was seen.
+/// was seen to find the few late ones.
 const UNSEEN: &str = concat!(
     header!(),
     "
@@ -66,7 +66,7 @@ union all
     columns!(),
     " from space_events.row_changes
 where xid = any($2::text[]::xid8[]) and id + 0 <= $1::bigint
-order by row_changes.id
+order by row_changes.id + 0
 limit $3::bigint)
 union all
 (select ",
@@ -88,7 +88,7 @@ union all
     " from space_events.row_changes
 where xid = any($2::text[]::xid8[]) and id + 0 <= $1::bigint and id + 0 > $4::bigint
 and pg_visible_in_snapshot(xid, (select $5::text::pg_snapshot))
-order by row_changes.id
+order by row_changes.id + 0
 limit $3::bigint)
 union all
 (select ",
