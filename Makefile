@@ -5,6 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CLIENTS := $(TARGET)/clients
 NODE_CLIENTS := $(CLIENTS)/node_modules/.installed
 PYTHON_CLIENTS := $(CLIENTS)/venv/.installed
+PEER := bench/peer/node_modules/.installed
 
 .PHONY: help
 help:
@@ -31,6 +32,19 @@ check: ## format, lints and documentation, without a change
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+# The benchmark is a package of its own, in a target directory of its own.
+.PHONY: bench
+bench: $(PEER) ## measure beside a peer, write BENCHMARKS.md; ROWS=latency,burst: these alone
+	@scripts/need rust cc postgres node
+	cargo build --release --locked
+	cargo build --release --locked --manifest-path bench/Cargo.toml --target-dir bench/target
+	@ROWS="$(ROWS)" QUICK="$(QUICK)" bench/target/release/space-events-bench $(TARGET)/release/space-events
+
+$(PEER): bench/peer/package.json bench/peer/package-lock.json
+	@scripts/need node
+	cd bench/peer && npm ci --no-audit --no-fund
+	@touch $@
 
 # The published clients that the tests start. Each is installed again when its
 # list of versions changed.

@@ -2,8 +2,8 @@
 //!
 //! Engine.IO keeps what is to be written in a channel, and cuts a client whose
 //! channel is full. So few messages are put there at a time, and more only when
-//! those were really written: counted in bytes on a websocket, and by the
-//! client's next request when it polls.
+//! those were really written: counted in bytes on a websocket, and in the
+//! responses to a client that polls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use super::lines::{Lines, Polls};
 /// The most messages under way: a quarter of the channel, so that heartbeats
 /// always fit.
 const WINDOW_MESSAGES: usize = super::CHANNEL_PACKETS / 4;
-/// The most messages under way to a client that polls. Twice as many and a ping
-/// may meet in one response, and python-engineio refuses more than 16 packets.
-const WINDOW_POLLED_MESSAGES: usize = 7;
+/// The most messages under way to a client that polls. With a ping and the answers
+/// to CONNECT one response carries 16 packets at most: python-socketio ends the
+/// connection at more.
+const WINDOW_POLLED_MESSAGES: u64 = 13;
 
 /// What is under way to one client.
 #[derive(Debug)]
@@ -36,9 +37,7 @@ enum Transport {
     },
     Polling {
         polls: Arc<Polls>,
-        /// Their count when the last message was sent.
-        at: u64,
-        messages: usize,
+        sent: u64,
     },
 }
 
@@ -50,8 +49,7 @@ impl Credit {
             Some(meter) => Transport::websocket(meter),
             None => Transport::Polling {
                 polls: lines.polls(&session),
-                at: 0,
-                messages: 0,
+                sent: 0,
             },
         };
         Self {
@@ -89,19 +87,11 @@ impl Credit {
                         progress.await;
                     }
                 }
-                Transport::Polling {
-                    polls,
-                    at,
-                    messages,
-                } => {
+                Transport::Polling { polls, sent } => {
                     let progress = polls.progress().notified();
                     tokio::pin!(progress);
                     progress.as_mut().enable();
-                    if polls.count() != *at {
-                        *messages = 0;
-                        *at = polls.count();
-                    }
-                    if *messages < WINDOW_POLLED_MESSAGES {
+                    if sent.saturating_sub(polls.taken()) < WINDOW_POLLED_MESSAGES {
                         return;
                     }
                     tokio::select! {
@@ -125,7 +115,7 @@ impl Credit {
                 *last_end = meter.written().max(*last_end) + frame_bytes(text_bytes);
                 ends.push_back(*last_end);
             }
-            Transport::Polling { messages, .. } => *messages += 1,
+            Transport::Polling { sent, .. } => *sent += 1,
         }
     }
 }

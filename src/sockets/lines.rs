@@ -9,9 +9,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Notify;
 
 use super::connection::{ConnectionInfo, Meter};
@@ -30,20 +32,20 @@ struct Sessions {
     polling: HashMap<String, Weak<Polls>>,
 }
 
-/// How often a session's client came for what there is.
+/// What a session's client came for.
 #[derive(Debug, Default)]
 pub struct Polls {
-    count: AtomicU64,
+    taken: AtomicU64,
     progress: Notify,
 }
 
 impl Polls {
-    /// How many requests there were.
-    pub fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
+    /// How many events were put into responses.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
     }
 
-    /// Wakes at each request; take it before looking at the count.
+    /// Wakes at each response; take it before looking at the count.
     pub fn progress(&self) -> &Notify {
         &self.progress
     }
@@ -85,12 +87,11 @@ impl Lines {
                     .entry(session.to_owned())
                     .or_insert_with(|| Arc::downgrade(&info.meter));
             }
-        } else if request.method() == axum::http::Method::GET
-            && let Some(polls) = sessions.polling.get(session).and_then(Weak::upgrade)
-        {
-            polls.count.fetch_add(1, Ordering::AcqRel);
-            polls.progress.notify_waiters();
         }
+    }
+
+    fn polls_of(&self, session: &str) -> Option<Arc<Polls>> {
+        self.lock().polling.get(session)?.upgrade()
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
@@ -100,11 +101,46 @@ impl Lines {
 
 /// The middleware: notes a request, and lets it pass.
 pub async fn note(State(lines): State<Arc<Lines>>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with(super::PATH) {
-        lines.note(&request);
+    if !request.uri().path().starts_with(super::PATH) {
+        return next.run(request).await;
     }
-    next.run(request).await
+    lines.note(&request);
+    let session = polling_session(&request);
+    let response = next.run(request).await;
+    // Only now: a poll may have been waiting since before the client joined.
+    let Some(polls) = session.and_then(|session| lines.polls_of(&session)) else {
+        return response;
+    };
+    let (parts, body) = response.into_parts();
+    // Engine.IO made it whole, within the size that it was told.
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let events = body
+        .split(|byte| *byte == PACKET_SEPARATOR)
+        .filter(|packet| packet.starts_with(EVENT_PACKET))
+        .count();
+    polls.taken.fetch_add(events as u64, Ordering::AcqRel);
+    polls.progress.notify_waiters();
+    Response::from_parts(parts, Body::from(body))
 }
+
+/// The session whose events a request came for.
+fn polling_session(request: &Request) -> Option<String> {
+    if request.method() != axum::http::Method::GET {
+        return None;
+    }
+    let query = request.uri().query()?;
+    if parameter(query, "transport") != Some("polling") {
+        return None;
+    }
+    parameter(query, "sid").map(str::to_owned)
+}
+
+/// Between the packets of a response; JSON never holds it as it is.
+const PACKET_SEPARATOR: u8 = 0x1e;
+/// How the packet of an event begins.
+const EVENT_PACKET: &[u8] = b"42/pricings,";
 
 fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query
