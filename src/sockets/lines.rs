@@ -74,19 +74,18 @@ impl Lines {
             return;
         };
         let mut sessions = self.lock();
-        if parameter(query, "transport") == Some("websocket") {
-            if let Some(ConnectInfo(info)) =
+        if parameter(query, "transport") == Some("websocket")
+            && let Some(ConnectInfo(info)) =
                 request.extensions().get::<ConnectInfo<ConnectionInfo>>()
-            {
-                sessions
-                    .upgraded
-                    .retain(|_, meter| meter.strong_count() > 0);
-                // The first keeps the session; Engine.IO refuses a second.
-                sessions
-                    .upgraded
-                    .entry(session.to_owned())
-                    .or_insert_with(|| Arc::downgrade(&info.meter));
-            }
+        {
+            sessions
+                .upgraded
+                .retain(|_, meter| meter.strong_count() > 0);
+            // The first keeps the session; Engine.IO refuses a second.
+            sessions
+                .upgraded
+                .entry(session.to_owned())
+                .or_insert_with(|| Arc::downgrade(&info.meter));
         }
     }
 
