@@ -1,0 +1,68 @@
+//! A large transaction to a few clients.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::{DELIVERY_LIMIT, insert_versions};
+use crate::figure::{Figure, Target, Unit};
+use crate::side::{Bench, Side};
+use crate::swarm::{Expected, SERVICE, Swarm};
+
+pub(super) const FIGURES: &[Figure] = &[
+    Figure {
+        title: "100,000 rows in one transaction to 10 clients, deliveries",
+        value: 0,
+        unit: Unit::PerSecond,
+        against: Some(Side::Peer),
+        target: Target::RatioAtLeast(10.0),
+    },
+    Figure {
+        title: "the same, until the last client has all",
+        value: 1,
+        unit: Unit::Milliseconds,
+        against: Some(Side::Peer),
+        target: Target::Report,
+    },
+    Figure {
+        title: "the same, memory added to the server at most",
+        value: 2,
+        unit: Unit::Megabytes,
+        against: Some(Side::Peer),
+        target: Target::AtMost(60.0),
+    },
+];
+
+const CLIENTS: usize = 10;
+
+/// From just before COMMIT is sent until the last client has all.
+pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
+    deliver(bench, side, CLIENTS, bench.size(100_000, 10_000)).await
+}
+
+/// Deliveries a second, milliseconds, and megabytes more than before.
+pub(super) async fn deliver(
+    bench: &Bench,
+    side: Side,
+    clients: usize,
+    rows: u64,
+) -> Result<Vec<f64>> {
+    let running = bench.start(side, &[SERVICE]).await?;
+    let expected = Expected::Created(0..rows);
+    let swarm = Swarm::join(running.server.address, clients, expected).await?;
+    let before = running.server.peak_resident()?;
+    let sql = &running.database.sql;
+    sql.run(&format!("begin; {}", insert_versions(0, rows)))
+        .await?;
+    let sent = Instant::now();
+    sql.run("commit").await?;
+    let took = swarm.all_received(DELIVERY_LIMIT).await? - sent;
+    let added = running.server.peak_resident()? - before;
+    let deliveries = rows as f64 * clients as f64;
+    swarm.check()?;
+    Ok(vec![
+        deliveries / took.as_secs_f64(),
+        took.as_secs_f64() * 1e3,
+        added,
+    ])
+}
