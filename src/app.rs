@@ -145,8 +145,8 @@ impl App {
         let identity = store::journal::identity(&pool)
             .await
             .context("read the identity of the journal")?;
-        let (feed, seen) = Feed::start(listen_url.clone(), identity).await?;
-        let recent = Arc::new(Recent::new(seen));
+        let (feed, extent) = Feed::start(listen_url.clone(), identity).await?;
+        let recent = Arc::new(Recent::new(extent));
         let history = Arc::new(History::new(listen_url, identity));
         let sources = Arc::new(Sources {
             recent: Arc::clone(&recent),

@@ -146,6 +146,46 @@ async fn a_copy_of_5000_rows_is_heard_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_made_small_changes_makes_large_ones_as_fast() {
+    const ROWS: usize = 60_000;
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    // A plan for one row, kept for many, takes minutes.
+    database.sql("set statement_timeout = '60s'").await;
+    let insert = |range: std::ops::Range<usize>| {
+        format!(
+            "insert into pricings (service_name, version)
+            select 'Zoom', n from generate_series({}, {}) n",
+            range.start,
+            range.end - 1
+        )
+    };
+    let small = [
+        "insert into services (name) values ('Zoom')",
+        &insert(0..2),
+        "update pricings set availability = 'archived' where version = '0'",
+        "delete from pricings where version = '0'",
+        "insert into services (name) values ('Slack')",
+        "update services set disabled = true where name = 'Slack'",
+    ];
+    for sql in small {
+        database.sql(sql).await;
+    }
+    let large = [
+        &insert(2..ROWS),
+        "update pricings set availability = case version when '1' then 'archived' else 'active' end",
+        "update pricings set availability = 'archived'",
+        "insert into services (name) select 'Service ' || n from generate_series(1, 20000) n",
+        "update services set disabled = true",
+        "delete from pricings",
+    ];
+    for sql in large {
+        database.sql(sql).await;
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_needs_rights_on_the_two_tables_alone() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::support::client::{in_short, position_of};
 use crate::support::{Client, Database, Program, TestApp};
 
 /// Versions `0..count`, in one statement.
@@ -117,6 +118,88 @@ async fn rows_that_become_visible_late_are_heard_once() {
         ends,
         HashSet::from(["DISABLED Zoom".to_owned(), "DISABLED Slow".to_owned()])
     );
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_no_snapshot_lists_is_heard() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut client = Client::join(app.address, "40/pricings,{\"since\":\"\"}").await;
+    database
+        .sql("insert into services (name) values ('Early'), ('Late')")
+        .await;
+    let (early, late) = (database.connect().await, database.connect().await);
+    for version in 0..20 {
+        // `late` begins behind `early`, and draws its id of the journal first. When
+        // `early` has committed, a snapshot ends between the two.
+        early.sql("begin; select pg_current_xact_id()").await;
+        late.sql(&format!(
+            "begin; insert into pricings (service_name, version) values ('Late', '{version}')"
+        ))
+        .await;
+        early
+            .sql(&format!(
+                "insert into pricings (service_name, version) values ('Early', '{version}'); commit"
+            ))
+            .await;
+        let frame = client.next_frame().await;
+        assert_eq!(in_short(&frame), format!("CREATED Early {version}"));
+        late.sql("commit").await;
+        assert_eq!(client.next_event().await, format!("CREATED Late {version}"));
+        let since = format!("40/pricings,{{\"since\":\"{}\"}}", position_of(&frame));
+        let mut back = Client::join(app.address, &since).await;
+        assert_eq!(back.next_event().await, format!("CREATED Late {version}"));
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_become_visible_late_are_read_page_by_page() {
+    const ROWS: usize = 3000;
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut client = Client::join(app.address, "40/pricings,{\"since\":\"\"}").await;
+    database
+        .sql("insert into services (name) values ('Zoom'), ('Slow'), ('Slower')")
+        .await;
+    let sessions = [database.connect().await, database.connect().await];
+    for (session, name) in sessions.iter().zip(["Slow", "Slower"]) {
+        session.sql("begin").await;
+        for part in 0..2 {
+            session
+                .sql(&format!(
+                    "insert into pricings (service_name, version)
+                    select '{name}', n from generate_series({part} * {ROWS} / 2, ({part} + 1) * {ROWS} / 2 - 1) n order by n"
+                ))
+                .await;
+        }
+    }
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', '1')")
+        .await;
+    let first = client.next_frame().await;
+    assert_eq!(in_short(&first), "CREATED Zoom 1");
+    for session in &sessions {
+        session.sql("commit").await;
+    }
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
+        .await;
+    // One that heard it live, and one that reads it from the journal.
+    let since = format!("40/pricings,{{\"since\":\"{}\"}}", position_of(&first));
+    let mut back = Client::join(app.address, &since).await;
+    for client in [&mut client, &mut back] {
+        let events = client.next_events(2 * ROWS + 1).await;
+        for name in ["Slow", "Slower"] {
+            let own = events
+                .iter()
+                .filter(|event| event.contains(&format!(" {name} ")));
+            let expected = (0..ROWS).map(|version| format!("CREATED {name} {version}"));
+            assert!(own.eq(expected.collect::<Vec<_>>().iter()), "{name}");
+        }
+        assert_eq!(events[2 * ROWS], "CREATED Zoom 2");
+    }
     app.stop().await;
 }
 

@@ -12,13 +12,7 @@ async fn the_embedded_postgres_keeps_its_data_over_a_stop_and_a_kill() {
     for round in 0..3 {
         let mut program = Program::start(&[("DATA_DIR", &data_dir)]);
         let address = program.address();
-        let psql = program.line_after("the embedded Postgres: psql -h ");
-        let (host, _) = psql.split_once(' ').expect("a directory");
-        let url = format!(
-            "postgres://postgres@{}/space_events",
-            host.replace('/', "%2F")
-        );
-        let session = Session::connect(&url).await;
+        let session = Session::connect(&program.embedded_url()).await;
         if round == 0 {
             session
                 .sql("insert into services (name) values ('Zoom')")

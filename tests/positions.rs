@@ -1,20 +1,22 @@
 //! Coming back without a gap, and without hearing anything twice.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use space_events::config::Settings;
 
 use crate::support::client::{in_short, position_of};
-use crate::support::{Client, Database, LIMIT, TestApp};
+use crate::support::postgres::{Session, new_directory, watch};
+use crate::support::{Client, Database, LIMIT, Program, TestApp};
 
 fn since(position: &str) -> String {
     format!("40/pricings,{{\"since\":\"{position}\"}}")
 }
 
 /// The message of the `connect_error` that a CONNECT is answered with.
-async fn refusal(app: &TestApp, connect: &str) -> String {
-    let mut client = Client::open(app.address).await;
+async fn refusal(address: SocketAddr, connect: &str) -> String {
+    let mut client = Client::open(address).await;
     client.send(connect).await;
     let answer = client.next_frame().await;
     let json = answer.strip_prefix("44/pricings,").expect("a refusal");
@@ -218,7 +220,7 @@ async fn a_position_that_cannot_be_gone_on_from_is_refused() {
         &format!("{own}A"),
         &"A".repeat(5000),
     ] {
-        let message = refusal(&app, &since(text)).await;
+        let message = refusal(app.address, &since(text)).await;
         assert!(message.starts_with("POSITION_INVALID"), "{text}: {message}");
     }
     for auth in [
@@ -227,7 +229,7 @@ async fn a_position_that_cannot_be_gone_on_from_is_refused() {
         "{\"since\":{}}",
         "{\"since\":true}",
     ] {
-        let message = refusal(&app, &format!("40/pricings,{auth}")).await;
+        let message = refusal(app.address, &format!("40/pricings,{auth}")).await;
         assert!(message.starts_with("POSITION_INVALID"), "{auth}: {message}");
     }
     app.stop().await;
@@ -255,7 +257,7 @@ async fn a_position_older_than_what_is_kept_is_refused() {
         assert!(begun.elapsed() < LIMIT, "nothing is pruned");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let message = refusal(&app, &since(&old)).await;
+    let message = refusal(app.address, &since(&old)).await;
     assert!(message.starts_with("POSITION_EXPIRED"), "{message}");
     let (status, answer) = app.get(&format!("/api/v1/events?since={old}")).await;
     assert_eq!(status, 400);
@@ -281,6 +283,48 @@ async fn a_position_older_than_what_is_kept_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
+    // A server of its own: other transactions that were running when a position was
+    // given are taken for ones that may have changed something.
+    let directory = new_directory("quiet");
+    let _watchdog = watch(&directory);
+    let data_dir = directory.to_str().expect("a path").to_owned();
+    let mut program = Program::start(&[("DATA_DIR", &data_dir), ("EVENT_RETENTION", "1s")]);
+    let address = program.address();
+    let database = Session::connect(&program.embedded_url()).await;
+    let mut client = Client::join(address, &since("")).await;
+    database
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1'), ('Zoom', '2')")
+        .await;
+    let first = client.next_frame().await;
+    client.next_frame().await;
+    // What comes after the event in its transaction means nothing to clients.
+    database
+        .sql("begin; update services set disabled = true; update pricings set availability = 'archived'; commit")
+        .await;
+    let last = client.next_frame().await;
+    assert_eq!(in_short(&last), "DISABLED Zoom");
+    let begun = Instant::now();
+    while database
+        .sql("select count(*) from space_events.row_changes")
+        .await
+        != ["0"]
+    {
+        assert!(begun.elapsed() < LIMIT, "nothing is pruned");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut back = Client::join(address, &since(&position_of(&last))).await;
+    database
+        .sql("insert into services (name) values ('Slack'); delete from services where name = 'Slack'")
+        .await;
+    assert_eq!(back.next_event().await, "DISABLED Slack");
+    let message = refusal(address, &since(&position_of(&first))).await;
+    assert!(message.starts_with("POSITION_EXPIRED"), "{message}");
+    program.signal("-TERM");
+    assert_eq!(program.wait(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_journal_of_another_cluster_is_not_gone_on_with() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
@@ -295,7 +339,7 @@ async fn the_journal_of_another_cluster_is_not_gone_on_with() {
         .await;
     let app = TestApp::start(&database).await;
     assert!(
-        refusal(&app, &since(&position))
+        refusal(app.address, &since(&position))
             .await
             .starts_with("POSITION_INVALID")
     );
@@ -317,7 +361,7 @@ async fn keys_are_asked_for_where_they_must_be() {
     };
     let app = TestApp::start_with(&database, settings).await;
     for auth in ["", "{}", "{\"apiKey\":\"wrong\"}", "{\"apiKey\":1}"] {
-        let message = refusal(&app, &format!("40/pricings,{auth}")).await;
+        let message = refusal(app.address, &format!("40/pricings,{auth}")).await;
         assert!(message.starts_with("UNAUTHORIZED"), "{auth}: {message}");
     }
     let mut client = Client::join(app.address, "40/pricings,{\"apiKey\":\"reader\"}").await;

@@ -15,14 +15,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::journal::{Position, Recent, Seen};
+use crate::journal::reader::Extent;
+use crate::journal::{Position, Recent};
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
 
 /// How long to wait for the doorbell before reading unasked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long Postgres may take to connect, and for each part of a read.
+/// How long Postgres may take to connect, and for each page.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// The most rows of a page. Each is whole in memory before it is published: the
+/// connection that listens must not sit in a statement while clients are slow, or
+/// Postgres could not forget its notifications.
+const PAGE_ROWS: usize = 8192;
 /// How many events are published at a time.
 const CHUNK_EVENTS: usize = 256;
 /// The pause before the second attempt to connect; it doubles from there on.
@@ -59,23 +64,21 @@ impl Feed {
     /// # Errors
     ///
     /// The database cannot be reached, or the journal is not there.
-    pub async fn start(database: DatabaseUrl, identity: i64) -> anyhow::Result<(Self, Seen)> {
+    pub async fn start(database: DatabaseUrl, identity: i64) -> anyhow::Result<(Self, Extent)> {
         let listener = connect(&database, identity).await?;
         let extent = timeout(TIME_LIMIT, listener.reader().extent())
             .await
             .context("read the place of the journal")??;
-        let seen = extent.now;
         let feed = Self {
             database,
             identity,
             listener,
-            position: Position::after(Arc::new(seen.clone())),
+            position: Position::after(Arc::new(extent.now.clone())),
         };
-        Ok((feed, seen))
+        Ok((feed, extent))
     }
 
-    /// Reads the journal, publishes, waits; for ever, until it is cancelled. A
-    /// chunk that was read is always published.
+    /// Reads the journal, publishes, waits; for ever, until it is cancelled.
     ///
     /// # Errors
     ///
@@ -153,8 +156,8 @@ async fn follow(
     Ok(())
 }
 
-/// Publishes what came after the position, and moves it with each chunk: after
-/// an error it stands behind the last event that was published.
+/// Publishes what came after the position, and moves it with each page: after an
+/// error it stands behind the last event that was published.
 async fn publish_unseen(
     listener: &Listener,
     position: &mut Position,
@@ -162,37 +165,24 @@ async fn publish_unseen(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        let from_within = position.within.is_some();
-        let read = listener.reader().read(position, None, recent.reads() + 1);
-        let mut rows = timeout(TIME_LIMIT, read)
+        let reading = listener
+            .reader()
+            .page(position, PAGE_ROWS, recent.reads() + 1);
+        let page = timeout(TIME_LIMIT, reading)
             .await
             .context("read the journal")??
             .context(Lost::Pruned)?;
-        let batch = Arc::clone(rows.batch());
-        let mut chunk = Vec::new();
-        loop {
-            let row = timeout(TIME_LIMIT, rows.next())
-                .await
-                .context("read the journal")??;
-            let Some(row) = row else {
-                break;
-            };
-            chunk.extend(row.event);
-            if chunk.len() == CHUNK_EVENTS {
-                recent.publish(std::mem::take(&mut chunk)).await;
-                *position = Position::within(&batch.base, &batch.next, row.id);
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
+        for chunk in page.events.chunks(CHUNK_EVENTS) {
+            if stop.is_cancelled() {
+                return Ok(());
             }
-        }
-        if !chunk.is_empty() {
             recent.publish(chunk).await;
         }
-        *position = Position::after(Arc::clone(&batch.next));
-        recent.end_read(&batch.next);
-        // The rest of a batch is not yet all that is there.
-        if !from_within {
+        *position = page.end;
+        if position.within.is_none() {
+            recent.end_read(&position.base, page.kept_from);
+        }
+        if page.reached_now {
             return Ok(());
         }
     }

@@ -29,6 +29,9 @@ pub struct JournalEvent {
     pub json: Box<RawValue>,
     /// The row's id in the journal.
     pub id: i64,
+    /// The id of the last row before the next event: the rows between mean nothing
+    /// to clients, and have been seen with this one.
+    pub through: i64,
     /// The transaction that wrote the row.
     pub xid: u64,
     /// When the row changed.
@@ -40,6 +43,6 @@ pub struct JournalEvent {
 impl JournalEvent {
     /// The place behind this event.
     pub fn position(&self) -> Position {
-        Position::within(&self.batch.base, &self.batch.next, self.id)
+        Position::within(&self.batch.base, &self.batch.next, self.through)
     }
 }

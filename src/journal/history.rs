@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::batch::JournalEvent;
 use super::position::{Foreign, Position, Seen};
-use super::reader::{Extent, Reader};
+use super::reader::{Extent, Page, Reader};
 use crate::store::database_url::DatabaseUrl;
 
 /// How many pages are read at the same time.
@@ -25,6 +24,8 @@ const CONNECTIONS: usize = 4;
 pub const PAGE_ROWS: usize = 512;
 /// How long a page may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long checking a position may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Reads pages of the journal, a few at a time.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct History {
     identity: i64,
     turns: Semaphore,
     idle: Mutex<Vec<Reader>>,
+    /// When the last check of a position began, and what it found.
+    last_extent: tokio::sync::Mutex<Option<(Instant, Option<Extent>)>>,
 }
 
 /// Why a client cannot go on from a position; SPACE's clients see the text.
@@ -49,17 +52,6 @@ pub enum PositionRefused {
     Unavailable,
 }
 
-/// A part of the journal.
-#[derive(Debug)]
-pub struct Page {
-    /// Its events, in order.
-    pub events: Vec<Arc<JournalEvent>>,
-    /// The place behind it.
-    pub end: Position,
-    /// Whether it led up to what was visible when it was read.
-    pub reached_now: bool,
-}
-
 impl History {
     /// Connects when a page is asked for. `identity` is the journal's.
     pub fn new(database: DatabaseUrl, identity: i64) -> Self {
@@ -68,6 +60,7 @@ impl History {
             identity,
             turns: Semaphore::new(CONNECTIONS),
             idle: Mutex::default(),
+            last_extent: tokio::sync::Mutex::default(),
         }
     }
 
@@ -76,29 +69,60 @@ impl History {
         self.identity
     }
 
-    /// Reads a position that a client gave, and checks that the journal still
-    /// keeps all that came after it.
+    /// Reads a position that a client gave.
     ///
     /// # Errors
     ///
-    /// Why the client cannot go on from there.
-    pub async fn position(&self, text: &str) -> Result<Position, PositionRefused> {
-        let position = Position::decode(text, self.identity).map_err(|foreign| match foreign {
+    /// [`PositionRefused::Invalid`].
+    pub fn decode(&self, text: &str) -> Result<Position, PositionRefused> {
+        Position::decode(text, self.identity).map_err(|foreign| match foreign {
             Foreign::Malformed => PositionRefused::Invalid("no such position was given out"),
             Foreign::OtherJournal => PositionRefused::Invalid("it is of another database"),
-        })?;
-        let extent = self.extent().await.map_err(|error| {
-            warn!(error = format!("{error:#}"), "cannot check a position");
-            PositionRefused::Unavailable
-        })?;
-        let Extent { now, kept_from } = extent;
+        })
+    }
+
+    /// Checks that the journal still keeps all that came after a position. However
+    /// many ask at once, the database is asked a few times.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can go on from there.
+    pub async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
+        let Some(Extent { now, kept_from }) = self.extent_from(Instant::now()).await else {
+            return Err(PositionRefused::Unavailable);
+        };
         if kept_from.is_some_and(|kept_from| !position.base.covers(&kept_from)) {
             return Err(PositionRefused::Expired);
         }
         if position.base.max_id > now.max_id {
             return Err(PositionRefused::Invalid("it is from the future"));
         }
-        Ok(position)
+        Ok(())
+    }
+
+    /// What a reading that began at `earliest` or later found; `None` if the database
+    /// did not answer it.
+    async fn extent_from(&self, earliest: Instant) -> Option<Extent> {
+        let mut last = self.last_extent.lock().await;
+        if let Some((begun, extent)) = &*last
+            && *begun >= earliest
+        {
+            return extent.clone();
+        }
+        let begun = Instant::now();
+        let extent = match timeout(CHECK_LIMIT, self.extent()).await {
+            Ok(Ok(extent)) => Some(extent),
+            Ok(Err(error)) => {
+                warn!(error = format!("{error:#}"), "cannot check positions");
+                None
+            }
+            Err(_) => {
+                warn!("cannot check positions in time");
+                None
+            }
+        };
+        *last = Some((begun, extent.clone()));
+        extent
     }
 
     /// The place where all that is visible now has been seen.
@@ -130,7 +154,7 @@ impl History {
     /// The database is away, or took longer than ten seconds.
     pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Option<Page>> {
         let limit = limit.min(PAGE_ROWS);
-        self.in_turn(async |reader| read_page(reader, from, limit).await)
+        self.in_turn(async |reader| reader.page(from, limit, 0).await)
             .await
     }
 
@@ -175,32 +199,4 @@ impl History {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn read_page(reader: &Reader, from: &Position, limit: usize) -> anyhow::Result<Option<Page>> {
-    let Some(mut rows) = reader.read(from, Some(i64::try_from(limit)?), 0).await? else {
-        return Ok(None);
-    };
-    let batch = Arc::clone(rows.batch());
-    let mut events = Vec::new();
-    let mut count = 0;
-    let mut last_id = 0;
-    while count < limit
-        && let Some(row) = rows.next().await?
-    {
-        count += 1;
-        last_id = row.id;
-        events.extend(row.event.map(Arc::new));
-    }
-    let whole = count < limit;
-    let end = if whole {
-        Position::after(Arc::clone(&batch.next))
-    } else {
-        Position::within(&batch.base, &batch.next, last_id)
-    };
-    Ok(Some(Page {
-        events,
-        end,
-        reached_now: whole && from.within.is_none(),
-    }))
 }

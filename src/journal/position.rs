@@ -20,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// A `pg_snapshot`: which transactions had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Transactions from this one on had not begun to be visible.
+    /// Transactions from this one on had not completed; some may have been running.
     xmax: u64,
     /// Those below `xmax` that were in progress, rising.
     in_progress: Vec<u64>,
@@ -49,7 +49,7 @@ impl Snapshot {
         xid < self.xmax && self.in_progress.binary_search(&xid).is_err()
     }
 
-    /// The first transaction id that had not been given out.
+    /// The first transaction id above all that had completed.
     pub fn xmax(&self) -> u64 {
         self.xmax
     }
@@ -77,11 +77,26 @@ impl fmt::Display for Snapshot {
 pub struct Seen {
     /// What was visible.
     pub snapshot: Snapshot,
+    /// The first transaction id that had not been given out. Those from the
+    /// snapshot's `xmax` up to it may have been running, and are not listed.
+    pub next_xid: u64,
     /// The greatest id among it, or above it.
     pub max_id: i64,
 }
 
 impl Seen {
+    /// From Postgres' text form of the snapshot, how many transactions from its
+    /// `xmax` on had begun, and the greatest id that it sees.
+    pub fn parse(snapshot: &str, begun: u64, max_id: i64) -> Option<Self> {
+        let snapshot = Snapshot::parse(snapshot)?;
+        let next_xid = snapshot.xmax.saturating_add(begun);
+        Some(Self {
+            next_xid: next_xid.min(i64::MAX.unsigned_abs()),
+            snapshot,
+            max_id,
+        })
+    }
+
     /// Whether a row had been seen.
     pub fn has(&self, id: i64, xid: u64) -> bool {
         id <= self.max_id && self.snapshot.sees(xid)
@@ -102,6 +117,7 @@ impl Seen {
                 xmax: 0,
                 in_progress: Vec::new(),
             },
+            next_xid: 0,
             max_id: 0,
         }
     }
@@ -202,9 +218,14 @@ fn decode(text: &str) -> Option<(i64, Position)> {
 }
 
 fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
-    let Seen { snapshot, max_id } = seen;
+    let Seen {
+        snapshot,
+        next_xid,
+        max_id,
+    } = seen;
     put_number(bytes, max_id.unsigned_abs());
     put_number(bytes, snapshot.xmax);
+    put_number(bytes, next_xid.saturating_sub(snapshot.xmax));
     put_number(bytes, snapshot.in_progress.len() as u64);
     let mut below = snapshot.xmax;
     for xid in snapshot.in_progress.iter().rev() {
@@ -216,6 +237,7 @@ fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
 fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
     let max_id = i64::try_from(take_number(bytes)?).ok()?;
     let xmax = take_number(bytes)?;
+    let next_xid = xmax.checked_add(take_number(bytes)?)?;
     let mut in_progress = Vec::new();
     let mut below = xmax;
     for _ in 0..take_number(bytes)? {
@@ -225,6 +247,7 @@ fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
     in_progress.reverse();
     Some(Seen {
         snapshot: Snapshot { xmax, in_progress },
+        next_xid,
         max_id,
     })
 }
@@ -265,7 +288,8 @@ mod tests {
 
     fn seen() -> impl Strategy<Value = Seen> {
         let gaps = prop::collection::vec(1..1_000_u64, 0..20);
-        (gaps, 1..u64::MAX / 4, 0..i64::MAX).prop_map(|(gaps, start, max_id)| {
+        let running = 0..1_000_u64;
+        (gaps, 1..u64::MAX / 4, running, 0..i64::MAX).prop_map(|(gaps, start, running, max_id)| {
             let mut in_progress = Vec::new();
             let mut xid = start;
             for gap in gaps {
@@ -277,6 +301,7 @@ mod tests {
                     xmax: xid,
                     in_progress,
                 },
+                next_xid: xid + running,
                 max_id,
             }
         })
@@ -338,6 +363,7 @@ mod tests {
     fn a_place_covers_those_before_it() {
         let seen = |snapshot: &str, max_id| Seen {
             snapshot: Snapshot::parse(snapshot).expect("a snapshot"),
+            next_xid: 30,
             max_id,
         };
         let earlier = seen("10:20:10,15", 100);
@@ -358,6 +384,7 @@ mod tests {
     fn a_row_with_a_reused_transaction_id_is_new() {
         let seen = Seen {
             snapshot: Snapshot::parse("10:20:").expect("a snapshot"),
+            next_xid: 20,
             max_id: 100,
         };
         assert!(seen.has(100, 12));

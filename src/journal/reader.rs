@@ -1,12 +1,17 @@
 //! One connection that reads the journal from a position.
 //!
-//! The rows that were not seen are two disjoint branches, each on an index;
-//! written as one OR they are a scan of the whole journal. First the late ones,
-//! of transactions that were in progress then, with ids up to the greatest that
-//! was seen; then all with greater ids. There is no third: a transaction that
-//! began later drew its ids later, since a writer has its transaction id before
-//! it draws one. So one branch behind the other is the order of the ids, and
-//! nothing has to be sorted; it is checked as the rows come.
+//! The rows that were not seen are three disjoint branches, each on an index;
+//! written as one OR they are a scan of the whole journal:
+//!
+//! - the late rows of transactions that were listed as in progress, with ids up to
+//!   the greatest that was seen;
+//! - those of transactions that had begun but were not listed: a snapshot ends at
+//!   the last transaction that completed, and later ones may have been running;
+//! - all rows with greater ids. Whatever began after the snapshot is among them,
+//!   since a writer has its transaction id before it draws an id of the journal.
+//!
+//! The late rows are few and sorted; the others come behind them from an index.
+//! So the ids rise, which is checked as the rows come.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +25,7 @@ use tokio_postgres::{Client, Row, RowStream, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{Batch, JournalEvent};
-use super::position::{Position, Seen, Snapshot, Within};
+use super::position::{Position, Seen, Within};
 use super::translate::{Change, Enabled, PricingRow, event_for};
 use crate::event::Event;
 use crate::store::services::Availability;
@@ -34,40 +39,83 @@ macro_rules! columns {
 }
 
 /// The first row of every read, with the id 0: where the journal is now, as a
-/// snapshot and the greatest id that it sees, and how far back it goes, likewise.
+/// snapshot, the next transaction id and the greatest id that it sees, and how far
+/// back it goes.
+///
+/// `age` counts from the next transaction id; it is read after the snapshot was
+/// taken, so it is above all that had begun by then.
 macro_rules! header {
     () => {
         "
-select 0::bigint as id, pg_current_snapshot()::text as xid, now() as changed_at,
+select 0::bigint as id, s.now::text as xid, now() as changed_at,
     greatest(
         (select max(id) from space_events.row_changes),
         j.pruned_max_id)::text as relation,
     coalesce(j.pruned_snapshot::text, '') as service_name,
-    j.pruned_max_id::text as version_before, null as version_after,
+    j.pruned_max_id::text as version_before,
+    age(pg_snapshot_xmax(s.now)::xid)::text as version_after,
     null as availability_before, null as availability_after,
     null::boolean as disabled_before, null::boolean as disabled_after
-from space_events.journal j"
+from space_events.journal j, pg_current_snapshot() s (now)"
+    };
+}
+
+/// The late rows with ids above `$after` and, if `$seen` says so, of the batch
+/// alone. `$1` the greatest id that was seen, `$2` the transactions in progress,
+/// `$3` the greatest number of rows or null, `$4` and `$5` the first transaction
+/// id that was not listed and the first that had not begun.
+///
+/// The row comparisons and `id + 0` keep the planner from the primary key, where
+/// it would read all that was seen to find the few late rows.
+macro_rules! late {
+    ($after:literal, $seen:literal) => {
+        concat!(
+            "
+union all
+(select * from (
+    select c.* from unnest($2::text[]) x (xid) cross join lateral (
+        select ",
+            columns!(),
+            " from space_events.row_changes
+        where ",
+            $after,
+            " < $1::bigint
+        and (row_changes.xid, row_changes.id) > (x.xid::xid8, ",
+            $after,
+            ")
+        and (row_changes.xid, row_changes.id) <= (x.xid::xid8, $1::bigint)",
+            $seen,
+            "
+        order by row_changes.xid, row_changes.id
+        limit $3::bigint) c
+    union all
+    select ",
+            columns!(),
+            " from space_events.row_changes
+    where ",
+            $after,
+            " < $1::bigint
+    and (row_changes.xid, row_changes.id) >= ($4::text::xid8, 0)
+    and (row_changes.xid, row_changes.id) < ($5::text::xid8, 0)
+    and id + 0 > ",
+            $after,
+            " and id + 0 <= $1::bigint",
+            $seen,
+            ") late
+order by id
+limit $3::bigint)"
+        )
     };
 }
 
 /// Where the journal is now, and how far back it goes.
 const NOW: &str = header!();
 
-/// The rows that are visible now and were not seen. `$1` max_id and `$2` xip of
-/// what was seen; `$3` the greatest number of rows of each branch, or null.
-///
-/// `id + 0` keeps the planner from the primary key, where it would read all that
-/// was seen to find the few late ones.
+/// The rows that are visible now and were not seen.
 const UNSEEN: &str = concat!(
     header!(),
+    late!("0", ""),
     "
-union all
-(select ",
-    columns!(),
-    " from space_events.row_changes
-where xid = any($2::text[]::xid8[]) and id + 0 <= $1::bigint
-order by row_changes.id + 0
-limit $3::bigint)
 union all
 (select ",
     columns!(),
@@ -77,25 +125,21 @@ order by row_changes.id
 limit $3::bigint)"
 );
 
-/// The rest of a batch: the unseen rows behind the id `$4` that the snapshot `$5`
-/// saw, up to its greatest id `$6`.
+/// The rest of a batch: the unseen rows behind the id `$6` that the snapshot `$7`
+/// saw, up to its greatest id `$8`.
 const REST: &str = concat!(
     header!(),
+    late!(
+        "$6::bigint",
+        " and pg_visible_in_snapshot(row_changes.xid, (select $7::text::pg_snapshot))"
+    ),
     "
 union all
 (select ",
     columns!(),
     " from space_events.row_changes
-where xid = any($2::text[]::xid8[]) and id + 0 <= $1::bigint and id + 0 > $4::bigint
-and pg_visible_in_snapshot(xid, (select $5::text::pg_snapshot))
-order by row_changes.id + 0
-limit $3::bigint)
-union all
-(select ",
-    columns!(),
-    " from space_events.row_changes
-where id > greatest($1::bigint, $4::bigint) and id <= $6::bigint
-and pg_visible_in_snapshot(xid, (select $5::text::pg_snapshot))
+where id > greatest($1::bigint, $6::bigint) and id <= $8::bigint
+and pg_visible_in_snapshot(xid, (select $7::text::pg_snapshot))
 order by row_changes.id
 limit $3::bigint)"
 );
@@ -160,27 +204,95 @@ impl Reader {
         Extent::from_row(&row)
     }
 
-    /// What came after a position, in order; at most `limit` rows of each branch.
-    /// The batch is numbered `number`. `None` if the journal does not go back so far.
+    /// The page behind a position: at most `limit` rows, in order, as part of the
+    /// batch numbered `number`. `None` if the journal does not go back so far.
     ///
-    /// From the middle of a batch it reads the rest of that batch, and no more.
+    /// From the middle of a batch it reads on in that batch, and no further.
     ///
     /// # Errors
     ///
-    /// The connection is lost.
-    pub async fn read(
+    /// The connection is lost, or a row cannot be read.
+    pub async fn page(
         &self,
         from: &Position,
-        limit: Option<i64>,
+        limit: usize,
         number: u64,
-    ) -> anyhow::Result<Option<Rows>> {
-        let Seen { snapshot, max_id } = &*from.base;
+    ) -> anyhow::Result<Option<Page>> {
+        let context = "read the journal";
+        let mut rows = self.rows(from, limit).await.context(context)?;
+        let first = rows.next().await.context(context)?.context(context)?;
+        let Extent { mut now, kept_from } = Extent::from_row(&first)?;
+        if kept_from
+            .as_ref()
+            .is_some_and(|kept_from| !from.base.covers(kept_from))
+        {
+            return Ok(None);
+        }
+        now.max_id = now.max_id.max(from.base.max_id);
+        let next = match &from.within {
+            None => Arc::new(now),
+            Some(Within { next, .. }) => Arc::clone(next),
+        };
+        let batch = Arc::new(Batch {
+            base: Arc::clone(&from.base),
+            next,
+            number,
+        });
+        let mut events: Vec<JournalEvent> = Vec::new();
+        let mut count = 0;
+        let mut last_id = 0;
+        while count < limit
+            && let Some(row) = rows.next().await
+        {
+            let row = row.context("read a row of the journal")?;
+            let id = row.try_get(0)?;
+            ensure!(id > last_id, "the journal came out of order");
+            count += 1;
+            last_id = id;
+            if let Some(event) = event_of(&row)? {
+                events.push(JournalEvent {
+                    json: to_raw_value(&event)?,
+                    event,
+                    id,
+                    through: id,
+                    xid: row.try_get::<_, &str>(1)?.parse()?,
+                    changed_at: row.try_get::<_, DateTime<Utc>>(2)?,
+                    batch: Arc::clone(&batch),
+                });
+            } else if let Some(last) = events.last_mut() {
+                last.through = id;
+            }
+        }
+        let whole = count < limit;
+        let end = if whole {
+            Position::after(Arc::clone(&batch.next))
+        } else {
+            Position::within(&batch.base, &batch.next, last_id)
+        };
+        Ok(Some(Page {
+            events: events.into_iter().map(Arc::new).collect(),
+            reached_now: whole && from.within.is_none(),
+            end,
+            kept_from,
+        }))
+    }
+
+    /// At most `limit` late rows, and as many others behind them.
+    async fn rows(&self, from: &Position, limit: usize) -> anyhow::Result<Pin<Box<RowStream>>> {
+        let Seen {
+            snapshot,
+            next_xid,
+            max_id,
+        } = &*from.base;
         let in_progress: Vec<String> = snapshot
             .in_progress()
             .iter()
             .map(ToString::to_string)
             .collect();
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![max_id, &in_progress, &limit];
+        let limit = i64::try_from(limit)?;
+        let (xmax, next_xid) = (snapshot.xmax().to_string(), next_xid.to_string());
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![max_id, &in_progress, &limit, &xmax, &next_xid];
         let rest = from.within.as_ref();
         let rest = rest.map(|Within { next, id }| (id, next.snapshot.to_string(), &next.max_id));
         let statement = match &rest {
@@ -190,30 +302,23 @@ impl Reader {
                 &self.rest
             }
         };
-        let context = "read the journal";
-        let rows = self.client.query_raw(statement, parameters).await;
-        let mut rows = Box::pin(rows.context(context)?);
-        let first = rows.next().await.context(context)?.context(context)?;
-        let Extent { mut now, kept_from } = Extent::from_row(&first)?;
-        if kept_from.is_some_and(|kept_from| !from.base.covers(&kept_from)) {
-            return Ok(None);
-        }
-        now.max_id = now.max_id.max(*max_id);
-        let next = match &from.within {
-            None => Arc::new(now),
-            Some(Within { next, .. }) => Arc::clone(next),
-        };
-        let batch = Batch {
-            base: Arc::clone(&from.base),
-            next,
-            number,
-        };
-        Ok(Some(Rows {
-            rows,
-            batch: Arc::new(batch),
-            last_id: 0,
-        }))
+        Ok(Box::pin(
+            self.client.query_raw(statement, parameters).await?,
+        ))
     }
+}
+
+/// A part of the journal.
+#[derive(Debug)]
+pub struct Page {
+    /// Its events, in order.
+    pub events: Vec<Arc<JournalEvent>>,
+    /// The place behind it.
+    pub end: Position,
+    /// Whether it led up to what was visible when it was read.
+    pub reached_now: bool,
+    /// What may be gone from the journal; `None` if nothing was removed yet.
+    pub kept_from: Option<Seen>,
 }
 
 /// From where to where the journal goes.
@@ -229,76 +334,20 @@ impl Extent {
     fn from_row(row: &Row) -> anyhow::Result<Self> {
         let kept_from = match row.try_get::<_, &str>(4)? {
             "" => None,
-            snapshot => Some(seen(snapshot, row.try_get(5)?)?),
+            // Whatever began later may have left late rows.
+            snapshot => Some(seen(snapshot, i64::MAX.unsigned_abs(), row.try_get(5)?)?),
         };
+        let begun = row.try_get::<_, &str>(6)?.parse()?;
         Ok(Self {
-            now: seen(row.try_get(1)?, row.try_get(3)?)?,
+            now: seen(row.try_get(1)?, begun, row.try_get(3)?)?,
             kept_from,
         })
     }
 }
 
-fn seen(snapshot: &str, max_id: &str) -> anyhow::Result<Seen> {
-    let snapshot =
-        Snapshot::parse(snapshot).with_context(|| format!("read the snapshot {snapshot}"))?;
-    Ok(Seen {
-        snapshot,
-        max_id: max_id.parse().context("read the greatest id")?,
-    })
-}
-
-/// The rows of one read, streamed; Postgres waits for whoever takes them.
-#[expect(
-    missing_debug_implementations,
-    reason = "a stream of rows has nothing to show"
-)]
-pub struct Rows {
-    rows: Pin<Box<RowStream>>,
-    batch: Arc<Batch>,
-    last_id: i64,
-}
-
-/// A row of the journal.
-#[derive(Debug)]
-pub struct RowRead {
-    /// Its id.
-    pub id: i64,
-    /// The event that it means, if any.
-    pub event: Option<JournalEvent>,
-}
-
-impl Rows {
-    /// The batch that is being read.
-    pub fn batch(&self) -> &Arc<Batch> {
-        &self.batch
-    }
-
-    /// The next row, until there is none. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// The connection is lost, or a row cannot be read.
-    pub async fn next(&mut self) -> anyhow::Result<Option<RowRead>> {
-        let Some(row) = self.rows.next().await else {
-            return Ok(None);
-        };
-        let row = row.context("read a row of the journal")?;
-        let id = row.try_get(0)?;
-        ensure!(id > self.last_id, "the journal came out of order");
-        self.last_id = id;
-        let event = match event_of(&row)? {
-            None => None,
-            Some(event) => Some(JournalEvent {
-                json: to_raw_value(&event)?,
-                event,
-                id,
-                xid: row.try_get::<_, &str>(1)?.parse()?,
-                changed_at: row.try_get::<_, DateTime<Utc>>(2)?,
-                batch: Arc::clone(&self.batch),
-            }),
-        };
-        Ok(Some(RowRead { id, event }))
-    }
+fn seen(snapshot: &str, begun: u64, max_id: &str) -> anyhow::Result<Seen> {
+    let max_id = max_id.parse().context("read the greatest id")?;
+    Seen::parse(snapshot, begun, max_id).with_context(|| format!("read the snapshot {snapshot}"))
 }
 
 fn event_of(row: &Row) -> anyhow::Result<Option<Event>> {

@@ -2,8 +2,9 @@
 //!
 //! The feed publishes here; each client takes from here at its own pace. A
 //! client that falls behind the oldest event kept here goes on from the journal,
-//! as one that comes back does. In a burst the feed waits a little for clients
-//! that keep moving, so that they need not.
+//! as one that comes back does. In a burst the feed waits for clients that keep
+//! moving, so that they need not: as long as it likes while all are busy with what
+//! was published, but hardly once one of them has it all and waits for more.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +16,15 @@ use tokio::time::{Instant, sleep};
 
 use super::batch::JournalEvent;
 use super::position::{Position, Seen};
+use super::reader::Extent;
 
 /// How many events are kept.
 const CAPACITY: usize = 8192;
-/// How long the feed waits for a client that is about to fall behind and does
-/// not move.
+/// How long the feed waits for a client that is about to fall behind and does not
+/// move; and how long in all while another client has nothing to do for it.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The second kind of patience grows again by this part of the time.
+const REFILL: u32 = 50;
 /// How often the feed looks whether such a client moved.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -38,6 +42,8 @@ struct State {
     first: u64,
     /// What the feed has seen, if it has published all of it.
     seen: Arc<Seen>,
+    /// What may be gone from the journal, as its last read told.
+    kept_from: Option<Seen>,
     /// How many reads the feed has completed; `seen` comes from the last.
     reads: u64,
     /// When the last ended.
@@ -46,6 +52,10 @@ struct State {
     follows: bool,
     /// The next event of each client that takes from here.
     cursors: Vec<Weak<AtomicU64>>,
+    /// How long the feed may still wait while somebody waits for it.
+    patience: Duration,
+    /// When that was last brought up to date.
+    patience_at: Instant,
 }
 
 /// What a client gets next.
@@ -61,17 +71,20 @@ pub enum Taken {
 }
 
 impl Recent {
-    /// Nothing published yet; `seen` is where the feed begins.
-    pub fn new(seen: Seen) -> Self {
+    /// Nothing published yet; `extent` is where the feed begins.
+    pub fn new(extent: Extent) -> Self {
         Self {
             state: Mutex::new(State {
                 events: VecDeque::new(),
                 first: 0,
-                seen: Arc::new(seen),
+                seen: Arc::new(extent.now),
+                kept_from: extent.kept_from,
                 reads: 0,
                 read_at: Instant::now(),
                 follows: true,
                 cursors: Vec::new(),
+                patience: PATIENCE,
+                patience_at: Instant::now(),
             }),
             head: watch::Sender::new(0),
         }
@@ -82,9 +95,9 @@ impl Recent {
         self.head.subscribe()
     }
 
-    /// What the feed has seen and published.
-    pub fn seen(&self) -> Arc<Seen> {
-        Arc::clone(&self.lock().seen)
+    /// What may be gone from the journal, as the feed's last read told.
+    pub fn kept_from(&self) -> Option<Seen> {
+        self.lock().kept_from.clone()
     }
 
     /// Where a client that hears all from now on begins: the number of the next
@@ -143,10 +156,11 @@ impl Recent {
         )
     }
 
-    /// Says that the feed has published all that its last read found.
-    pub fn end_read(&self, seen: &Arc<Seen>) {
+    /// Says that the feed has published all of a batch, which led to `seen`.
+    pub fn end_read(&self, seen: &Arc<Seen>, kept_from: Option<Seen>) {
         let mut state = self.lock();
         state.seen = Arc::clone(seen);
+        state.kept_from = kept_from;
         state.reads += 1;
         state.read_at = Instant::now();
     }
@@ -166,13 +180,13 @@ impl Recent {
         self.lock().read_at.elapsed()
     }
 
-    /// Publishes events, in order. Waits, with a bound, for clients that keep
-    /// moving; the others fall behind.
-    pub async fn publish(&self, events: Vec<JournalEvent>) {
+    /// Publishes events, in order. Waits for clients that are about to fall behind,
+    /// within bounds; then they fall behind.
+    pub async fn publish(&self, events: &[Arc<JournalEvent>]) {
         self.wait_for_room(events.len()).await;
         let head = {
             let mut state = self.lock();
-            state.events.extend(events.into_iter().map(Arc::new));
+            state.events.extend(events.iter().cloned());
             let surplus = state.events.len().saturating_sub(CAPACITY);
             state.events.drain(..surplus);
             state.first += surplus as u64;
@@ -184,24 +198,14 @@ impl Recent {
     async fn wait_for_room(&self, wanted: usize) {
         let mut moved = (None, Instant::now());
         loop {
-            let slowest = {
-                let state = self.lock();
-                let surplus = (state.events.len() + wanted).saturating_sub(CAPACITY) as u64;
-                let keep_from = state.first + surplus;
-                state
-                    .cursors
-                    .iter()
-                    .filter_map(Weak::upgrade)
-                    .map(|cursor| cursor.load(Ordering::Relaxed))
-                    .filter(|cursor| (state.first..keep_from).contains(cursor))
-                    .min()
-            };
+            let slowest = self.lock().in_the_way(wanted);
+            let now = Instant::now();
             if slowest.is_none() {
                 return;
             }
             if moved.0 != slowest {
-                moved = (slowest, Instant::now());
-            } else if moved.1.elapsed() > PATIENCE {
+                moved = (slowest, now);
+            } else if now - moved.1 > PATIENCE {
                 return;
             }
             sleep(LOOK_AGAIN).await;
@@ -222,5 +226,33 @@ impl State {
 
     fn head(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// The place of the slowest client that would fall behind if so many events
+    /// came now, unless the patience with it is at its end.
+    fn in_the_way(&mut self, wanted: usize) -> Option<u64> {
+        let surplus = (self.events.len() + wanted).saturating_sub(CAPACITY) as u64;
+        let keep_from = self.first + surplus;
+        let mut slowest = None;
+        let mut fastest = 0;
+        for cursor in self.cursors.iter().filter_map(Weak::upgrade) {
+            let cursor = cursor.load(Ordering::Relaxed);
+            fastest = fastest.max(cursor);
+            if (self.first..keep_from).contains(&cursor) {
+                slowest = slowest
+                    .map_or(cursor, |slowest: u64| slowest.min(cursor))
+                    .into();
+            }
+        }
+        let passed = self.patience_at.elapsed();
+        self.patience_at += passed;
+        self.patience = (self.patience + passed / REFILL).min(PATIENCE);
+        if slowest.is_some() && fastest >= self.head() {
+            self.patience = self.patience.saturating_sub(passed.min(2 * LOOK_AGAIN));
+            if self.patience.is_zero() {
+                return None;
+            }
+        }
+        slowest
     }
 }

@@ -46,7 +46,7 @@ async fn prune(
     let mut total = 0;
     let mut first = true;
     while !stop.is_cancelled() {
-        let mut tx = store::begin(pool).await?;
+        let mut tx = store::begin_long(pool).await?;
         if !store::journal::try_prune_lock(&mut *tx).await? {
             break;
         }

@@ -65,7 +65,11 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
     let mut place = match query.get("since") {
         None => api.history.beginning().await.map_err(Error::Journal)?,
         Some("") => api.history.end().await.map_err(Error::Journal)?,
-        Some(since) => api.history.position(since).await?,
+        Some(since) => {
+            let position = api.history.decode(since)?;
+            api.history.check(&position).await?;
+            position
+        }
     };
     let from_now = query.get("since") == Some("");
     let mut events = Vec::new();

@@ -9,7 +9,6 @@ use axum::response::{IntoResponseParts, ResponseParts};
 use sqlx::postgres::PgTransaction;
 
 use super::{Api, Error};
-use crate::journal::position::Snapshot as Seeing;
 use crate::journal::{Position, Seen};
 use crate::store;
 use crate::store::journal::Place;
@@ -32,9 +31,12 @@ impl Snapshot {
     /// Begins to read.
     pub(super) async fn take(api: &Api) -> Result<Self, Error> {
         let mut tx = store::begin_read(&api.pool).await?;
-        let Place { snapshot, max_id } = store::journal::place(&mut *tx).await?;
-        let seen = Seeing::parse(&snapshot)
-            .map(|snapshot| Seen { snapshot, max_id })
+        let Place {
+            snapshot,
+            begun,
+            max_id,
+        } = store::journal::place(&mut *tx).await?;
+        let seen = Seen::parse(&snapshot, u64::from(begun.unsigned_abs()), max_id)
             .with_context(|| format!("read the snapshot {snapshot}"))
             .map_err(Error::Fault)?;
         let text = Position::after(Arc::new(seen)).encode(api.history.identity());

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::api_key::ApiKeys;
+use crate::journal::Position;
 use crate::journal::history::PositionRefused;
 use connection::ConnectionInfo;
 use credit::Credit;
@@ -198,10 +199,26 @@ impl Handshake {
                 Ok(Subscription::from_now(recent, Positions::Sent))
             }
             Some(Value::String(since)) => {
-                let position = self.sources.history.position(since).await?;
+                let position = self.sources.history.decode(since)?;
+                self.check(&position).await?;
                 Ok(Subscription::from_position(position))
             }
             Some(_) => Err(PositionRefused::Invalid("a text was expected").into()),
+        }
+    }
+
+    /// Whether all that came after a position can be sent. While the database is
+    /// away, what the feed knew last has to do: a client that is refused does not
+    /// try again by itself.
+    async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
+        match self.sources.history.check(position).await {
+            Err(PositionRefused::Unavailable) => match self.sources.recent.kept_from() {
+                Some(kept_from) if !position.base.covers(&kept_from) => {
+                    Err(PositionRefused::Expired)
+                }
+                _ => Ok(()),
+            },
+            checked => checked,
         }
     }
 

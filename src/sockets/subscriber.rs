@@ -14,7 +14,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::credit::Credit;
 use crate::journal::history::PAGE_ROWS;
@@ -194,7 +194,7 @@ impl Subscriber {
         };
         let position = match joined {
             Some(joined) if joined.seen.has(event.id, event.xid) => return Ok(()),
-            Some(joined) => Position::within(&joined.seen, &event.batch.next, event.id),
+            Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
             None => event.position(),
         };
         self.send(&event.json, position).await
@@ -213,7 +213,8 @@ impl Subscriber {
                 return Err(Gone);
             }
             Err(error) => {
-                warn!(error = format!("{error:#}"), "a client cannot catch up yet");
+                // One line for each client would be too many; the feed says it too.
+                debug!(error = format!("{error:#}"), "a client cannot catch up yet");
                 sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
                 return Ok(());
             }

@@ -8,6 +8,8 @@ use sqlx::{FromRow, PgExecutor};
 pub struct Place {
     /// A `pg_snapshot`.
     pub snapshot: String,
+    /// How many transaction ids from its xmax on had been given out.
+    pub begun: i32,
     /// The greatest id that it sees.
     pub max_id: i64,
 }
@@ -19,9 +21,10 @@ pub struct Place {
 /// The database is away.
 pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
     sqlx::query_as(
-        "select pg_current_snapshot()::text as snapshot,
-            greatest(coalesce(max(c.id), 0), (select pruned_max_id from space_events.journal)) as max_id
-        from space_events.row_changes c",
+        "select s.now::text as snapshot,
+            age(pg_snapshot_xmax(s.now)::xid) as begun,
+            greatest((select max(id) from space_events.row_changes), j.pruned_max_id) as max_id
+        from space_events.journal j, pg_current_snapshot() s (now)",
     )
     .fetch_one(executor)
     .await
@@ -113,7 +116,12 @@ pub async fn mark(executor: impl PgExecutor<'_>, interval_s: f64) -> sqlx::Resul
 }
 
 /// Moves the end of what is kept to the newest mark that is older than
-/// `retention_s` seconds, and drops the marks before it.
+/// `retention_s` seconds, and drops the marks before it. If nothing that the mark
+/// saw is there to be removed, the end stays: on a quiet database an old position
+/// is as good as a new one.
+///
+/// What may be gone ends at the newest row that goes, not at the mark: whoever has
+/// seen that row can go on from there.
 ///
 /// # Errors
 ///
@@ -129,10 +137,32 @@ pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Re
         ), dropped as (
             delete from space_events.marks
             where taken_at <= (select taken_at from mark)
+        ), going as (
+            select max(c.id) as max_id, max(c.xid::text::bigint) + 1 as xmax
+            from space_events.row_changes c, mark
+            where c.id <= mark.max_id
+            and pg_visible_in_snapshot(c.xid, mark.snapshot)
+        ), gone as (
+            select
+                greatest(going.max_id, j.pruned_max_id) as max_id,
+                greatest(going.xmax, pg_snapshot_xmax(j.pruned_snapshot)::text::bigint) as xmax
+            from going, space_events.journal j
+            where going.max_id is not null
+        ), still as (
+            select
+                coalesce(min(x.xid), gone.xmax) as xmin,
+                coalesce(string_agg(x.xid::text, ',' order by x.xid), '') as xip
+            from gone
+            left join (
+                select xip::text::bigint as xid
+                from mark, pg_snapshot_xip(mark.snapshot) xip
+            ) x on x.xid < gone.xmax
+            group by gone.xmax
         )
         update space_events.journal j
-        set pruned_snapshot = mark.snapshot, pruned_max_id = mark.max_id
-        from mark",
+        set pruned_snapshot = format('%s:%s:%s', still.xmin, gone.xmax, still.xip)::pg_snapshot,
+            pruned_max_id = gone.max_id
+        from gone, still",
     )
     .bind(retention_s)
     .execute(executor)

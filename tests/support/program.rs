@@ -56,6 +56,14 @@ impl Program {
             .expect("an address")
     }
 
+    /// How to reach its embedded Postgres.
+    pub fn embedded_url(&mut self) -> String {
+        let psql = self.line_after("the embedded Postgres: psql -h ");
+        let (host, _) = psql.split_once(' ').expect("a directory");
+        let host = host.replace('/', "%2F");
+        format!("postgres://postgres@{host}/space_events")
+    }
+
     /// Sends a signal such as `-TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
