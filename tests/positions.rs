@@ -287,7 +287,7 @@ async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
     // A server of its own: other transactions that were running when a position was
     // given are taken for ones that may have changed something.
     let directory = new_directory("quiet");
-    let _watchdog = watch(&directory);
+    let watchdog = watch(&directory);
     let data_dir = directory.to_str().expect("a path").to_owned();
     let mut program = Program::start(&[("DATA_DIR", &data_dir), ("EVENT_RETENTION", "1s")]);
     let address = program.address();
@@ -322,6 +322,7 @@ async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
     assert!(message.starts_with("POSITION_EXPIRED"), "{message}");
     program.signal("-TERM");
     assert_eq!(program.wait(), Some(0));
+    drop(watchdog);
 }
 
 #[tokio::test(flavor = "multi_thread")]
