@@ -91,6 +91,7 @@ async fn clients_that_come_back_while_others_write_miss_nothing() {
     database
         .sql("insert into services (name) values ('Zoom')")
         .await;
+    let mut position = header(&app, "/services").await;
     let writer = database.connect().await;
     let writing = tokio::spawn(async move {
         for version in 0..ROWS {
@@ -100,7 +101,6 @@ async fn clients_that_come_back_while_others_write_miss_nothing() {
             writer.sql(&insert).await;
         }
     });
-    let mut position = header(&app, "/services").await;
     let mut version = None;
     let last = (ROWS - 1).to_string();
     while version.as_deref() != Some(&*last) {

@@ -3,9 +3,11 @@
 //!
 //! However many clients come back at once, so many read at a time; the others
 //! wait their turn, page by page. A page is in memory before its client gets
-//! the first event of it, so that a slow client holds no connection.
+//! the first event of it, so that a slow client holds no connection. After a
+//! restart all come back from one place: the last pages are shared.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +24,8 @@ use crate::store::database_url::DatabaseUrl;
 const CONNECTIONS: usize = 4;
 /// The most rows of a page.
 pub const PAGE_ROWS: usize = 512;
+/// How many pages are kept for whoever comes to the same place next.
+const SHARED_PAGES: usize = 16;
 /// How long a page may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How long checking a position may take.
@@ -34,6 +38,7 @@ pub struct History {
     identity: i64,
     turns: Semaphore,
     idle: Mutex<Vec<Reader>>,
+    shared: Mutex<SharedPages>,
     /// When the last check of a position began, and what it found.
     last_extent: tokio::sync::Mutex<Option<(Instant, Option<Extent>)>>,
 }
@@ -60,6 +65,7 @@ impl History {
             identity,
             turns: Semaphore::new(CONNECTIONS),
             idle: Mutex::default(),
+            shared: Mutex::default(),
             last_extent: tokio::sync::Mutex::default(),
         }
     }
@@ -152,10 +158,25 @@ impl History {
     /// # Errors
     ///
     /// The database is away, or took longer than ten seconds.
-    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Option<Page>> {
+    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Option<Arc<Page>>> {
         let limit = limit.min(PAGE_ROWS);
-        self.in_turn(async |reader| reader.page(from, limit, 0).await)
-            .await
+        self.in_turn(async |reader| {
+            // Whoever came back with the same position may have read it by now.
+            let shared = (limit == PAGE_ROWS).then(|| self.shared().find(from));
+            if let Some(page) = shared.flatten() {
+                return Ok(Some(page));
+            }
+            let Some(page) = reader.page(from, limit, 0).await? else {
+                return Ok(None);
+            };
+            let page = Arc::new(page);
+            // One that led up to now says less a moment later.
+            if limit == PAGE_ROWS && !page.reached_now {
+                self.shared().keep(from, &page);
+            }
+            Ok(Some(page))
+        })
+        .await
     }
 
     /// Where the journal is now, and how far back it goes. Cancel safe.
@@ -196,7 +217,29 @@ impl History {
         Reader::prepare(client, driver).await
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Reader>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, SharedPages> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last pages, and the positions that they begin at.
+#[derive(Debug, Default)]
+struct SharedPages(VecDeque<(Position, Arc<Page>)>);
+
+impl SharedPages {
+    fn find(&self, from: &Position) -> Option<Arc<Page>> {
+        let found = self.0.iter().find(|(begin, _)| begin == from);
+        found.map(|(_, page)| Arc::clone(page))
+    }
+
+    fn keep(&mut self, from: &Position, page: &Arc<Page>) {
+        if self.find(from).is_none() {
+            self.0.truncate(SHARED_PAGES - 1);
+            self.0.push_front((from.clone(), Arc::clone(page)));
+        }
     }
 }

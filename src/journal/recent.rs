@@ -28,6 +28,9 @@ const REFILL: u32 = 50;
 /// How often the feed looks whether such a client moved.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// How often the places of idle clients are moved on.
+const MOVE_ON: Duration = Duration::from_secs(10);
+
 /// The last events, and where the feed is.
 #[derive(Debug)]
 pub struct Recent {
@@ -56,18 +59,20 @@ struct State {
     patience: Duration,
     /// When that was last brought up to date.
     patience_at: Instant,
+    /// When all clients were last woken to move on.
+    moved_on_at: Instant,
 }
 
 /// What a client gets next.
 #[derive(Debug)]
-pub enum Taken {
-    /// These events.
-    Events(Vec<Arc<JournalEvent>>),
-    /// Nothing new. Between two batches, what the feed has seen with this, and
-    /// how many reads it has completed.
-    Nothing(Option<(Arc<Seen>, u64)>),
-    /// The next event is kept no more: the journal has it.
-    Overrun,
+pub struct Taken {
+    /// These events; none if there is nothing new.
+    pub events: Vec<Arc<JournalEvent>>,
+    /// Whether there are no more for now.
+    pub is_all: bool,
+    /// If the feed is between two batches then: what it has seen with these events,
+    /// and how many reads it has completed.
+    pub place: Option<(Arc<Seen>, u64)>,
 }
 
 impl Recent {
@@ -85,12 +90,13 @@ impl Recent {
                 cursors: Vec::new(),
                 patience: PATIENCE,
                 patience_at: Instant::now(),
+                moved_on_at: Instant::now(),
             }),
             head: watch::Sender::new(0),
         }
     }
 
-    /// Wakes whenever something was published.
+    /// Wakes whenever something was published, and now and then.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }
@@ -134,35 +140,41 @@ impl Recent {
         kept
     }
 
-    /// The events from number `cursor` on, at most `limit`.
-    pub fn take(&self, cursor: u64, limit: usize) -> Taken {
+    /// The events from number `cursor` on, at most `limit`; `None` if the next one is
+    /// kept no more: the journal has it.
+    pub fn take(&self, cursor: u64, limit: usize) -> Option<Taken> {
         let state = self.lock();
-        let Some(skip) = cursor.checked_sub(state.first) else {
-            return Taken::Overrun;
-        };
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        if skip >= state.events.len() {
-            let between = state.within().is_none();
-            return Taken::Nothing(between.then(|| (Arc::clone(&state.seen), state.reads)));
-        }
-        Taken::Events(
-            state
-                .events
-                .iter()
-                .skip(skip)
-                .take(limit)
-                .cloned()
-                .collect(),
-        )
+        let skip = usize::try_from(cursor.checked_sub(state.first)?).unwrap_or(usize::MAX);
+        let events: Vec<_> = state
+            .events
+            .iter()
+            .skip(skip)
+            .take(limit)
+            .cloned()
+            .collect();
+        let is_all = skip.saturating_add(events.len()) >= state.events.len();
+        let is_between = is_all && state.within().is_none();
+        Some(Taken {
+            events,
+            is_all,
+            place: is_between.then(|| (Arc::clone(&state.seen), state.reads)),
+        })
     }
 
     /// Says that the feed has published all of a batch, which led to `seen`.
+    /// Now and then all clients are woken to move their places on, though nothing
+    /// happens: what is old is pruned.
     pub fn end_read(&self, seen: &Arc<Seen>, kept_from: Option<Seen>) {
+        let now = Instant::now();
         let mut state = self.lock();
         state.seen = Arc::clone(seen);
         state.kept_from = kept_from;
         state.reads += 1;
-        state.read_at = Instant::now();
+        state.read_at = now;
+        if now - state.moved_on_at > MOVE_ON {
+            state.moved_on_at = now;
+            self.head.send_replace(state.head());
+        }
     }
 
     /// Says whether the feed is connected.

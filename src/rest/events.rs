@@ -87,7 +87,7 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
                 position: event.position().encode(identity),
             });
         }
-        place = page.end;
+        place = page.end.clone();
         if page.reached_now {
             break;
         }

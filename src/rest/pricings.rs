@@ -177,11 +177,10 @@ async fn make_once(
 ) -> Result<Service, Error> {
     let mut tx = store::begin(pool).await?;
     let service = locked(&mut tx, service_name).await?;
-    if store::pricings::make(&mut *tx, &service, version, availability).await? {
-        changed(&mut tx, &service).await?;
-    } else if store::pricings::availability(&mut *tx, &service, version)
-        .await?
-        .is_none()
+    if !store::pricings::make(&mut *tx, &service, version, availability).await?
+        && store::pricings::availability(&mut *tx, &service, version)
+            .await?
+            .is_none()
     {
         return Err(Error::no_pricing(version));
     }

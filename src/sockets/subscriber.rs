@@ -12,19 +12,16 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::credit::Credit;
 use crate::journal::history::PAGE_ROWS;
-use crate::journal::recent::Taken;
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 
 /// How many recent events are taken at a time.
 const TAKE_EVENTS: usize = 64;
-/// How often an idle client's place is moved on.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The pause after the journal could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when a client's channel is full against expectation.
@@ -155,31 +152,23 @@ impl Subscriber {
         loop {
             published.mark_unchanged();
             let cursor = self.subscription.cursor.load(Ordering::Relaxed);
-            match recent.take(cursor, TAKE_EVENTS) {
-                Taken::Events(events) => {
-                    for event in events {
-                        self.send_recent(&event).await?;
-                        self.subscription.cursor.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Taken::Nothing(between) => {
-                    if let Some((seen, reads)) = between
-                        && !matches!(&self.subscription.mode, Mode::Live(Some(joined)) if joined.until > reads)
-                    {
-                        self.subscription.place = Position::after(seen);
-                    }
-                    // Now and then the place is moved on, though nothing happens:
-                    // what is old is pruned.
-                    if let Ok(Err(_)) = timeout(LOOK_AGAIN, published.changed()).await {
-                        return Err(Gone);
-                    }
-                }
-                Taken::Overrun => {
-                    // The feed waits for it no more.
-                    self.subscription.cursor = Arc::default();
-                    self.subscription.mode = Mode::Journal;
-                    return Ok(());
-                }
+            let Some(taken) = recent.take(cursor, TAKE_EVENTS) else {
+                // The feed waits for it no more.
+                self.subscription.cursor = Arc::default();
+                self.subscription.mode = Mode::Journal;
+                return Ok(());
+            };
+            for event in taken.events {
+                self.send_recent(&event).await?;
+                self.subscription.cursor.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some((seen, reads)) = taken.place
+                && !matches!(&self.subscription.mode, Mode::Live(Some(joined)) if joined.until > reads)
+            {
+                self.subscription.place = Position::after(seen);
+            }
+            if taken.is_all && published.changed().await.is_err() {
+                return Err(Gone);
             }
         }
     }
@@ -223,7 +212,7 @@ impl Subscriber {
         for event in &page.events {
             self.send(&event.json, event.position()).await?;
         }
-        self.subscription.place = page.end;
+        self.subscription.place = page.end.clone();
         if page.reached_now {
             // What was published before `head` was visible to the page. Later
             // events may have been too, in the batch under way and the next.

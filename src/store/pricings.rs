@@ -188,8 +188,8 @@ pub async fn availability(
     Ok(text.as_deref().and_then(Availability::parse))
 }
 
-/// Archives or activates a version. `false`, and nothing written, if it is so
-/// already or is not there.
+/// Archives or activates a version, and notes the change at its service. `false`,
+/// and nothing written, if it is so already or is not there.
 ///
 /// # Errors
 ///
@@ -202,11 +202,18 @@ pub async fn make(
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
         "
-        update public.pricings
-        set availability = $3, updated_at = now()
-        where service_name = $1 and version = $2 and availability <> $3
+        with changed as (
+            update public.pricings
+            set availability = $4, updated_at = now()
+            where service_name = $2 and version = $3 and availability <> $4
+            returning 1
+        )
+        update public.services
+        set updated_at = now()
+        where id = $1 and exists (select from changed)
         ",
     )
+    .bind(service.id)
     .bind(&service.name)
     .bind(version)
     .bind(availability.as_str())
