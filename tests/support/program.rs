@@ -25,7 +25,7 @@ pub fn command() -> Command {
 }
 
 impl Program {
-    /// Starts it, on a free port unless the settings give one.
+    /// Starts it, on a free port unless the settings say otherwise.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let mut child = command()
             .env("PORT", "0")
