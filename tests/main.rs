@@ -15,8 +15,10 @@ mod support;
 
 mod capture;
 mod clients;
+mod container;
 mod database_tls;
 mod embedded_postgres;
+mod examples;
 mod following;
 mod frames;
 mod lifecycle;

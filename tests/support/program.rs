@@ -25,11 +25,11 @@ pub fn command() -> Command {
 }
 
 impl Program {
-    /// Starts it on a free port.
+    /// Starts it, on a free port unless the settings say otherwise.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let mut child = command()
-            .envs(settings.iter().copied())
             .env("PORT", "0")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
