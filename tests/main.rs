@@ -20,6 +20,7 @@ mod embedded_postgres;
 mod following;
 mod frames;
 mod lifecycle;
+mod live_page;
 mod positions;
 mod replication;
 mod rest;
