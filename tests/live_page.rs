@@ -191,6 +191,11 @@ async fn the_page_comes_back_with_its_position_and_bears_a_burst() {
         .run("await page.getByText('and 9,991 older versions').waitFor()")
         .await;
 
+    // A screen reader is told of all of them at once, or of a few times many.
+    browser
+        .run("await page.getByRole('status').filter({ hasText: 'the last: PRICING_CREATED Zoom burst 10000' }).waitFor({ state: 'attached' })")
+        .await;
+
     // Another database has another log: it says so, and hears what comes now.
     let other = Database::create().await;
     app.stop().await;

@@ -16,14 +16,21 @@ const chart = {
 
   count(code) {
     const second = Math.floor(Date.now() / 1000);
-    if (!this.seconds.has(second)) this.seconds.set(second, CODES.map(() => 0));
+    if (!this.seconds.has(second)) {
+      this.forget(second);
+      this.seconds.set(second, CODES.map(() => 0));
+    }
     const place = CODES.findIndex((known) => known.code === code);
     if (place >= 0) this.seconds.get(second)[place] += 1;
   },
 
+  forget(now) {
+    for (const second of this.seconds.keys()) if (second <= now - this.SECONDS) this.seconds.delete(second);
+  },
+
   draw() {
     const now = Math.floor(Date.now() / 1000);
-    for (const second of this.seconds.keys()) if (second <= now - this.SECONDS) this.seconds.delete(second);
+    this.forget(now);
     const totals = [...this.seconds.values()].map((counts) => counts.reduce((sum, count) => sum + count, 0));
     const most = Math.max(0, ...totals);
     const last = this.seconds.get(now - 1) ?? [];

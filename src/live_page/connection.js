@@ -12,6 +12,8 @@ let handshakes = 0;
 // When it came back: {count, more, heard, awayMs}, until all of it is heard.
 let missed = null;
 let pauseMs = FIRST_PAUSE_MS;
+// The next try to list the services, where the last one failed.
+let loading = 0;
 
 const socket = io(`${ROOT.origin}/pricings`, {
   path: `${ROOT.pathname}events`,
@@ -63,7 +65,9 @@ socket.on("connect", () => {
     lostAt = null;
     if (missed === null) {
       state("live", `again, after ${duration(awayMs)}`);
-      events.notice(`Back after ${duration(awayMs)}. ${since === "" ? "A gap: events may have been missed, as no position was known." : "What was missed comes now."}`);
+      const followed = since !== "";
+      events.notice(`Back after ${duration(awayMs)}. ${followed ? "What was missed comes now." : "A gap: events may have been missed, as no position was known."}`);
+      if (!followed) services.readAll();
     } else {
       missed.awayMs = awayMs;
       state("live", "catching up");
@@ -139,6 +143,8 @@ async function loadServices() {
   } catch (error) {
     const refused = error.status === 401 || error.status === 403;
     services.said(refused ? "A key is needed to see the services." : `The services cannot be read: ${error.message}`);
+    clearTimeout(loading);
+    if (!refused) loading = setTimeout(loadServices, MAX_PAUSE_MS);
     return "";
   }
 }

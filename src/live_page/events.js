@@ -3,6 +3,9 @@
 // What can be shown when a filter changes, and what is shown at a time.
 const MAX_KEPT = 2000;
 const MAX_ROWS = 200;
+// In a burst every row is another each time: then now and then is enough.
+const MANY_ROWS = 50;
+const DRAW_MANY_EVERY_MS = 250;
 const ANNOUNCE_EVERY_MS = 5000;
 
 const events = {
@@ -18,7 +21,9 @@ const events = {
   counts: new Map(CODES.map(({ code }) => [code, 0])),
   hidden: new Set(),
   filter: "",
-  frame: 0,
+  // Whether it will be drawn.
+  due: false,
+  notBefore: 0,
   announced: { at: 0, total: 0, timer: 0 },
 
   // `before` is the position before the event; empty where it is not known.
@@ -37,7 +42,9 @@ const events = {
     this.kept.push(Object.assign(entry, { number: this.next, at: Date.now() }));
     this.next += 1;
     if (this.kept.length >= 2 * MAX_KEPT) this.kept.splice(0, this.kept.length - MAX_KEPT);
-    this.frame ||= requestAnimationFrame(() => this.draw());
+    if (this.due) return;
+    this.due = true;
+    setTimeout(() => requestAnimationFrame(() => this.draw()), Math.max(this.notBefore - Date.now(), 0));
   },
 
   passes(entry) {
@@ -46,7 +53,7 @@ const events = {
   },
 
   draw() {
-    this.frame = 0;
+    this.due = false;
     const rows = byId("rows");
     const end = this.pausedAt ?? this.next;
     const fresh = [];
@@ -56,6 +63,7 @@ const events = {
       if (entry.number < end && this.passes(entry)) fresh.push(entry);
     }
     this.drawn = Math.max(this.drawn, end);
+    if (fresh.length > MANY_ROWS) this.notBefore = Date.now() + DRAW_MANY_EVERY_MS;
     rows.prepend(...fresh.map(rowOf));
     while (rows.childElementCount > MAX_ROWS) rows.lastElementChild.remove();
     byId("empty").hidden = rows.childElementCount > 0;

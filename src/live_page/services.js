@@ -45,6 +45,11 @@ const services = {
     this.readSoon(READ_EVERY_MS);
   },
 
+  readAll() {
+    this.all = true;
+    this.readSoon(READ_EVERY_MS);
+  },
+
   readSoon(wait) {
     if (this.loaded && (this.all || this.changed.size > 0)) this.timer ||= setTimeout(() => this.read(), wait);
   },
@@ -53,11 +58,14 @@ const services = {
   async read() {
     const names = [...this.changed];
     const { all } = this;
+    const begunAt = Date.now();
     let wait = READ_EVERY_MS;
     try {
       this.changed.clear();
       if (all) await this.load();
       else for (const name of names) await this.readOne(name);
+      // What takes long is done less often.
+      wait += 5 * (Date.now() - begunAt);
     } catch (error) {
       // Asked again with another key.
       if (error.status === 401 || error.status === 403) this.loaded = false;
@@ -69,6 +77,8 @@ const services = {
   },
 
   async readOne(name) {
+    // One more may be one too many, or come before another.
+    if (!this.shown.has(name) && this.shown.size >= MAX_SERVICES) return this.load();
     try {
       const answer = await request("GET", `services/${pathOf(name)}`);
       const service = await answer.json();
@@ -91,26 +101,23 @@ const services = {
   // Shows what changed and leaves the rest, so that nobody loses their place.
   show({ name, activePricings, archivedPricings = {} }) {
     const { versions, list, more } = this.shown.get(name) ?? this.place(name);
-    const all = [
-      ...Object.keys(activePricings).map((version) => [version, "active"]),
-      ...Object.keys(archivedPricings).map((version) => [version, "archived"]),
-    ].sort(([one], [other]) => byName.compare(other, one));
-    const now = new Map(all.slice(0, MAX_VERSIONS));
+    const all = [...Object.keys(activePricings), ...Object.keys(archivedPricings)];
+    const now = greatest(all, MAX_VERSIONS);
     for (const [version, { item }] of versions) {
-      if (now.has(version)) continue;
+      if (now.includes(version)) continue;
       item.remove();
       versions.delete(version);
     }
     let before = null;
-    for (const [version, availability] of now) {
+    for (const version of now) {
       if (!versions.has(version)) versions.set(version, pricingItem(name, version));
       const { item, update } = versions.get(version);
-      update(availability);
+      update(Object.hasOwn(activePricings, version) ? "active" : "archived");
       const next = before === null ? list.firstElementChild : before.nextElementSibling;
       if (next !== item) list.insertBefore(item, next);
       before = item;
     }
-    const rest = all.length - now.size;
+    const rest = all.length - now.length;
     more.hidden = rest === 0;
     setText(more, rest === 0 ? "" : `and ${counted(rest, "older version")}`);
   },
@@ -138,6 +145,18 @@ const services = {
 };
 
 const byName = new Intl.Collator(undefined, { numeric: true });
+
+// The `count` greatest, in falling order; there may be many more to sort.
+function greatest(versions, count) {
+  const found = [];
+  for (const version of versions) {
+    if (found.length === count && byName.compare(version, found.at(-1)) <= 0) continue;
+    const place = found.findIndex((other) => byName.compare(version, other) > 0);
+    found.splice(place < 0 ? found.length : place, 0, version);
+    if (found.length > count) found.pop();
+  }
+  return found;
+}
 
 // The row of a pricing: its button does one thing or the other, and stays itself.
 function pricingItem(name, version) {
@@ -170,6 +189,8 @@ function act(button, work) {
       await work();
     } catch (error) {
       services.said(`That did not work: ${error.message}`);
+      // A renamed service is not announced: the list may be old.
+      if (error.status === 404) services.readAll();
     }
     button.removeAttribute("aria-busy");
   });
