@@ -449,8 +449,7 @@ impl PublishedClient {
     }
 }
 
-/// A command that runs a script of `tests/clients/`.
-pub fn command(script: &str) -> Command {
+pub(crate) fn command(script: &str) -> Command {
     let clients = INSTALLED.as_path();
     let (program, script) = match script.ends_with(".py") {
         true => (clients.join("venv/bin/python"), scripts().join(script)),
@@ -462,7 +461,7 @@ pub fn command(script: &str) -> Command {
 }
 
 /// Where `make test` installs them.
-pub fn installed() -> &'static Path {
+pub(crate) fn installed() -> &'static Path {
     INSTALLED.as_path()
 }
 
