@@ -55,7 +55,7 @@ clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE)
 
 .PHONY: needed
 needed:
-	@scripts/need rust cc postgres node python
+	@scripts/need rust cc postgres node python chromium
 
 $(NODE_CLIENTS): tests/clients/package.json tests/clients/package-lock.json | needed
 	@mkdir -p $(CLIENTS)

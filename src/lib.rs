@@ -14,6 +14,7 @@ pub mod event;
 pub mod pricing_document;
 pub mod api_key;
 pub mod rest;
+mod live_page;
 pub mod store;
 pub mod journal;
 pub mod feed;

@@ -449,7 +449,7 @@ impl PublishedClient {
     }
 }
 
-fn command(script: &str) -> Command {
+pub(crate) fn command(script: &str) -> Command {
     let clients = INSTALLED.as_path();
     let (program, script) = match script.ends_with(".py") {
         true => (clients.join("venv/bin/python"), scripts().join(script)),
@@ -458,6 +458,11 @@ fn command(script: &str) -> Command {
     let mut command = Command::new(program);
     command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// Where `make test` installs them.
+pub(crate) fn installed() -> &'static Path {
+    INSTALLED.as_path()
 }
 
 fn scripts() -> &'static Path {

@@ -22,6 +22,7 @@ mod examples;
 mod following;
 mod frames;
 mod lifecycle;
+mod live_page;
 mod positions;
 mod replication;
 mod rest;

@@ -1,8 +1,6 @@
 //! `/events`: whether events are sent, those that were, and a page that shows them.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::SecondsFormat;
@@ -13,6 +11,7 @@ use super::request::QueryParams;
 use super::{Api, Error};
 use crate::event::Event;
 use crate::journal::history::PositionRefused;
+use crate::live_page;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
@@ -24,7 +23,7 @@ pub(super) fn history_routes() -> Router<Api> {
 pub(super) fn public_routes() -> Router<Api> {
     Router::new()
         .route("/events/status", get(status))
-        .route("/events/client", get(live_page))
+        .route("/events/client", get(live_page::show))
 }
 
 /// A page of what was announced.
@@ -103,20 +102,4 @@ async fn status() -> Json<Value> {
     Json(
         json!({ "status": "running", "path": "/events", "namespace": "/pricings", "event": "message" }),
     )
-}
-
-/// One page without anything from elsewhere. Its script and style run by a nonce;
-/// nothing that a client or an event says becomes a part of its HTML.
-async fn live_page() -> impl IntoResponse {
-    const PAGE: &str = include_str!("live_page.html");
-    let nonce = format!("{:032x}", fastrand::u128(..));
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::REFERRER_POLICY, "no-referrer".to_owned()),
-    ];
-    (headers, Html(PAGE.replace("{nonce}", &nonce)))
 }

@@ -32,6 +32,7 @@ pub use upload::MAX_PRICING_BYTES;
 
 use crate::api_key::ApiKeys;
 use crate::journal::History;
+use crate::live_page;
 use pricing_url::PricingFetcher;
 
 /// What the handlers share.
@@ -62,6 +63,7 @@ pub fn router(api: Api) -> Router {
         .merge(events::public_routes());
     Router::new()
         .merge(services.clone())
+        .route("/", get(live_page::redirect))
         .nest("/api/v1", services.merge(history).merge(public))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
