@@ -22,6 +22,8 @@ pub mod feed;
 pub mod sockets;
 pub mod capture;
 pub mod readiness;
+pub mod server;
+pub mod open_files;
 pub mod embedded_postgres;
 pub mod app;
 pub mod healthcheck;

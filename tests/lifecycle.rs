@@ -108,6 +108,9 @@ fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         ("EVENT_RETENTION", "0d"),
         ("EVENT_RETENTION", "7é"),
         ("PRICING_URL_ALLOW", "http://x/"),
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_CONNECTIONS", "many"),
+        ("MAX_CONNECTIONS_PER_ADDRESS", "-1"),
         ("RUST_LOG", "a=b=c"),
         ("LOG_FORMAT", "xml"),
     ];

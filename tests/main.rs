@@ -23,6 +23,7 @@ mod following;
 mod frames;
 mod lifecycle;
 mod live_page;
+mod limits;
 mod positions;
 mod replication;
 mod rest;

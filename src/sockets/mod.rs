@@ -5,6 +5,7 @@
 //! task serves it, at its own pace.
 
 pub mod connection;
+pub mod places;
 pub mod lines;
 pub mod credit;
 pub mod subscriber;
@@ -18,6 +19,7 @@ use axum::middleware::from_fn_with_state;
 use serde_json::Value;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use tracing::{debug, info};
 use crate::api_key::ApiKeys;
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
+use crate::metrics::Ended;
 use connection::ConnectionInfo;
 use credit::Credit;
 use lines::Lines;
@@ -125,6 +128,11 @@ impl Sockets {
         (router, sockets)
     }
 
+    /// Counts the clients.
+    pub fn clients(&self) -> Clients {
+        Clients(self.io.clone())
+    }
+
     /// Closes all clients, telling them, within two seconds.
     pub async fn close(self) {
         self.subscribers.close();
@@ -134,6 +142,38 @@ impl Sockets {
         }
         let _ = timeout(CLOSE_TIMEOUT, self.subscribers.wait()).await;
         info!("the sockets are closed");
+    }
+}
+
+/// The clients of the namespace, to be counted.
+#[derive(Clone, Debug)]
+pub struct Clients(SocketIo);
+
+impl Clients {
+    /// How many use a transport now.
+    pub fn count(&self, transport: TransportType) -> usize {
+        let sockets = self.0.of(NAMESPACE).map(|clients| clients.sockets());
+        let sockets = sockets.unwrap_or_default().into_iter();
+        sockets
+            .filter(|socket| socket.transport_type() == transport)
+            .count()
+    }
+}
+
+/// Why the program disconnected a client; none if the client went by itself or
+/// was lost, or the program stops.
+fn ended(reason: DisconnectReason) -> Option<Ended> {
+    match reason {
+        DisconnectReason::HeartbeatTimeout => Some(Ended::Heartbeat),
+        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
+            Some(Ended::Protocol)
+        }
+        // Nothing else disconnects a client alone.
+        DisconnectReason::ServerNSDisconnect => Some(Ended::BehindTheJournal),
+        DisconnectReason::TransportClose
+        | DisconnectReason::TransportError
+        | DisconnectReason::ClientNSDisconnect
+        | DisconnectReason::ClosingServer => None,
     }
 }
 
@@ -171,7 +211,13 @@ impl Handshake {
         let subscription = self.subscription(auth).await?;
         let closed = self.stop.child_token();
         let on_disconnect = closed.clone();
-        socket.on_disconnect(async move || on_disconnect.cancel());
+        let metrics = Arc::clone(&self.sources.metrics);
+        socket.on_disconnect(async move |reason: DisconnectReason| {
+            if let Some(reason) = ended(reason) {
+                metrics.ended(reason);
+            }
+            on_disconnect.cancel();
+        });
         socket.extensions.insert(Admitted {
             subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
             closed,
