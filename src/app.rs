@@ -27,6 +27,7 @@ use crate::open_files;
 use crate::readiness::{self, Checks};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
+use crate::scrape::{self, Sights};
 use crate::server;
 use crate::sockets::connection::MeteredListener;
 use crate::sockets::places::Places;
@@ -182,6 +183,14 @@ impl App {
         };
         let router = rest::router(api).merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);
+        let sights = Sights {
+            metrics: Arc::clone(&metrics),
+            recent: Arc::clone(&recent),
+            clients: sockets.clients(),
+            pool: pool.clone(),
+            keys: Arc::clone(&config.keys),
+        };
+        let router = router.merge(scrape::router(sights));
         let router = guard(router, config)?;
 
         let listener = TcpListener::bind(config.listen.as_slice())

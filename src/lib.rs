@@ -22,6 +22,7 @@ pub mod feed;
 pub mod sockets;
 pub mod capture;
 pub mod readiness;
+pub mod scrape;
 pub mod server;
 pub mod open_files;
 pub mod embedded_postgres;

@@ -24,6 +24,7 @@ mod frames;
 mod lifecycle;
 mod live_page;
 mod limits;
+mod metrics;
 mod positions;
 mod replication;
 mod rest;
