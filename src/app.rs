@@ -25,6 +25,7 @@ use crate::journal::{History, Recent, retention};
 use crate::metrics::Metrics;
 use crate::open_files;
 use crate::readiness::{self, Checks};
+use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
 use crate::scrape::{self, Sights};
@@ -191,7 +192,7 @@ impl App {
             keys: Arc::clone(&config.keys),
         };
         let router = router.merge(scrape::router(sights));
-        let router = guard(router, config)?;
+        let router = requests::around(guard(router, config)?, Arc::clone(&metrics));
 
         let listener = TcpListener::bind(config.listen.as_slice())
             .await
@@ -310,8 +311,9 @@ fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
         .allow_headers([
             HeaderName::from_static("content-type"),
             HeaderName::from_static("x-api-key"),
+            REQUEST_ID,
         ])
-        .expose_headers([rest::EVENT_POSITION]);
+        .expose_headers([rest::EVENT_POSITION, REQUEST_ID]);
     let router = router.layer(cors);
     Ok(if config.keys.is_empty() {
         router.layer(from_fn(loopback::guard))

@@ -23,6 +23,7 @@ pub mod sockets;
 pub mod capture;
 pub mod readiness;
 pub mod scrape;
+pub mod requests;
 pub mod server;
 pub mod open_files;
 pub mod embedded_postgres;

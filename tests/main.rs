@@ -13,6 +13,7 @@
 
 mod support;
 
+mod answers;
 mod capture;
 mod clients;
 mod container;
