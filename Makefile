@@ -28,12 +28,13 @@ fmt: ## format the code
 	cargo fmt
 
 .PHONY: check
-check: ## format, lints and documentation, without a change
+check: ## format, lints, documentation and known faults, without a change
 	@scripts/need rust cc
 	cargo fmt --check
 	cargo fmt --check --manifest-path examples/rust/Cargo.toml
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	@scripts/advisories
 
 # The benchmark is a package of its own, in a target directory of its own.
 .PHONY: bench

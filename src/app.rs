@@ -44,6 +44,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request whose head takes longer, from the beginning of its connection or
 /// from the answer before, is cut off.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// How long a request may take until its answer begins. The longest work, a body
+/// under way for a minute and then two minutes in the database, ends before, and
+/// so does a poll of Engine.IO; a websocket has its answer at once.
+const REQUEST_LIMIT: Duration = Duration::from_secs(240);
 /// How long fetching a pricing by URL may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests that have begun may take to finish at a stop.
@@ -192,7 +196,7 @@ impl App {
             keys: Arc::clone(&config.keys),
         };
         let router = router.merge(scrape::router(sights));
-        let router = requests::around(guard(router, config)?, Arc::clone(&metrics));
+        let router = requests::around(guard(router, config)?, Arc::clone(&metrics), REQUEST_LIMIT);
 
         let listener = TcpListener::bind(config.listen.as_slice())
             .await

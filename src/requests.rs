@@ -20,25 +20,25 @@ use crate::sockets;
 /// Names a request: in its answer, and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How long a request may take until its answer begins. The longest work (a body
-/// under way for a minute, then two minutes in the database) ends before, and so
-/// does a poll of Engine.IO; a websocket has its answer at once.
-const TIME_LIMIT: Duration = Duration::from_secs(240);
 /// The longest id that is taken over from a client.
 const MAX_ID_BYTES: usize = 64;
 /// How much of a path is logged.
 const MAX_PATH_CHARS: usize = 256;
 
-/// Puts all this around a router.
-pub fn around(router: Router, metrics: Arc<Metrics>) -> Router {
+/// Puts all this around a router. A request has `limit` until its answer begins.
+pub fn around(router: Router, metrics: Arc<Metrics>, limit: Duration) -> Router {
     router
         .layer(map_response(add_headers))
-        .layer(from_fn_with_state(metrics, follow))
+        .layer(from_fn_with_state((metrics, limit), follow))
 }
 
 /// Changes are logged as `info`, reads and Engine.IO as `debug`. Only the path is
 /// shown: a query or a header may hold what nobody should read.
-async fn follow(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+async fn follow(
+    State((metrics, limit)): State<(Arc<Metrics>, Duration)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = id_of(request.headers());
     // Of the highest level, so that it is there whatever is logged.
     let span = error_span!("request", id = id.to_str().unwrap_or_default());
@@ -53,17 +53,28 @@ async fn follow(State(metrics): State<Arc<Metrics>>, request: Request, next: Nex
             None => "none".to_owned(),
         };
         let path: String = path.chars().take(MAX_PATH_CHARS).collect();
-        let mut response = timeout(TIME_LIMIT, next.run(request))
+        let mut response = timeout(limit, next.run(request))
             .await
             .unwrap_or_else(|_| Error::DatabaseTimeout.into_response());
         let took = begun.elapsed();
         let status = response.status().as_u16();
         metrics.answered(&route, method.as_str(), status, took);
         let duration_ms = took.as_micros() as f64 / 1e3;
+        macro_rules! log {
+            ($level:ident) => {
+                $level!(
+                    request.method = %method,
+                    request.path = path,
+                    response.status = status,
+                    duration_ms,
+                    "answered"
+                )
+            };
+        }
         if is_socket || !changes(&method) {
-            debug!(%method, path, status, duration_ms, "answered");
+            log!(debug);
         } else {
-            info!(%method, path, status, duration_ms, "answered");
+            log!(info);
         }
         response.headers_mut().insert(REQUEST_ID, id);
         response
@@ -124,6 +135,25 @@ async fn add_headers(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_request_that_nobody_answers_has_an_end() {
+        let metrics = Arc::<Metrics>::default();
+        let router = Router::new().route("/never", get(std::future::pending::<()>));
+        let router = around(router, Arc::clone(&metrics), Duration::from_millis(10));
+        let request = Request::get("/never").body(Body::empty());
+        let response = router.oneshot(request.expect("a request")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let mut counted = String::new();
+        metrics.write(&mut counted).expect("a text");
+        let line = r#"http_requests_total{route="/never",method="GET",status="503"} 1"#;
+        assert!(counted.contains(line), "{counted}");
+    }
 
     #[test]
     fn a_short_and_plain_id_is_taken_over() {

@@ -171,9 +171,9 @@ async fn the_log_has_a_line_for_each_request_with_its_id_and_no_secret() {
             panic!("not one line of {id}: {log}");
         };
         assert_eq!(line["level"], level, "{line}");
-        assert_eq!(line["method"], method, "{line}");
-        assert_eq!(line["path"], path, "{line}");
-        assert_eq!(line["status"], status, "{line}");
+        assert_eq!(line["request.method"], method, "{line}");
+        assert_eq!(line["request.path"], path, "{line}");
+        assert_eq!(line["response.status"], status, "{line}");
         assert!(line["duration_ms"].is_number(), "{line}");
     }
     let failure = lines.iter().find(|line| line["level"] == "WARN");

@@ -63,7 +63,14 @@ impl MeteredListener {
             let (stream, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 // The peer gave up before it was its turn.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     self.warn(&error.to_string());
                     sleep(ACCEPT_PAUSE).await;

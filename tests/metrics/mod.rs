@@ -102,7 +102,7 @@ async fn until(app: &TestApp, what: &str, so: impl Fn(&Scrape) -> bool) -> Scrap
             return scrape;
         }
         assert!(begun.elapsed() < LIMIT, "never {what}: {scrape}");
-        sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
