@@ -29,7 +29,7 @@ use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
 use crate::scrape::{self, Sights};
-use crate::server;
+use crate::server::{self, HeadLimits};
 use crate::sockets::connection::MeteredListener;
 use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
@@ -41,9 +41,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A client that takes nothing for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// A request whose head takes longer, from the beginning of its connection or
-/// from the answer before, is cut off.
-const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// Proxies keep idle connections for a minute, and take it ill if the other side
+/// closes them first.
+const HEAD_LIMITS: HeadLimits = HeadLimits {
+    first: Duration::from_secs(30),
+    next: Duration::from_secs(75),
+};
 /// How long a request may take until its answer begins. The longest work, a body
 /// under way for a minute and then two minutes in the database, ends before, and
 /// so does a poll of Engine.IO; a websocket has its answer at once.
@@ -207,7 +210,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let stop_server = CancellationToken::new();
         let stop_feed = CancellationToken::new();
-        let serving = server::serve(listener, router, HEAD_LIMIT, stop_server.clone());
+        let serving = server::serve(listener, router, HEAD_LIMITS, stop_server.clone());
         tasks.spawn(async move {
             serving.await;
             Ok(())

@@ -4,7 +4,10 @@
 //! As `axum::serve` does it, with two limits of its own: how long the head of a
 //! request may take, and how large it may be.
 
+use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
@@ -24,20 +28,27 @@ use crate::sockets::connection::MeteredListener;
 /// The largest head of a request; a larger one is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
+/// How long the head of a request may take; a connection whose takes longer is
+/// closed.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// The first, from the beginning of the connection.
+    pub first: Duration,
+    /// Each other, from the answer before: a connection may be idle for so long.
+    pub next: Duration,
+}
+
 /// Serves until `stop`, then finishes the requests that have begun. What became
 /// a websocket is waited for by nobody.
-///
-/// A connection on which no whole head of a request arrives within `head_limit`,
-/// from its beginning or from the answer before, is closed.
 pub async fn serve(
     mut listener: MeteredListener,
     router: Router,
-    head_limit: Duration,
+    head_limits: HeadLimits,
     stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_limit)
+        .header_read_timeout(head_limits.next)
         .max_buf_size(MAX_HEAD_BYTES);
     let mut tasks = JoinSet::new();
     loop {
@@ -48,7 +59,10 @@ pub async fn serve(
         };
         let info = ConnectInfo(connection.info());
         let router = router.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = Arc::clone(&asked);
         let service = service_fn(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(info.clone());
             router.clone().oneshot(request.map(Body::new))
         });
@@ -58,8 +72,15 @@ pub async fn serve(
         let stop = stop.clone();
         tasks.spawn(async move {
             let mut served = pin!(served);
+            let too_late = async {
+                sleep(head_limits.first).await;
+                if has_asked.load(Ordering::Relaxed) {
+                    pending::<()>().await;
+                }
+            };
             let ended = tokio::select! {
                 ended = served.as_mut() => ended,
+                () = too_late => return,
                 () = stop.cancelled() => {
                     served.as_mut().graceful_shutdown();
                     served.await

@@ -10,13 +10,14 @@ use axum::Router;
 use axum::routing::get;
 use space_events::config::Settings;
 use space_events::metrics::Metrics;
-use space_events::server;
+use space_events::server::{self, HeadLimits};
 use space_events::sockets::connection::MeteredListener;
 use space_events::sockets::places::Places;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{Client, Database, LIMIT, Program, TestApp, program};
 
@@ -51,46 +52,59 @@ async fn connect_until_answered(address: SocketAddr) -> TcpStream {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_does_not_end_is_cut_off_and_a_long_answer_is_not() {
-    const HEAD_LIMIT: Duration = Duration::from_secs(2);
+/// How long a head may take where it may not take long.
+const SHORT: Duration = Duration::from_secs(2);
+/// A request whose answer takes longer than that.
+const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// The server with limits of ours: where it listens.
+async fn serve_with(first: Duration, next: Duration) -> (SocketAddr, AbortOnDropHandle<()>) {
     let metrics = Arc::new(Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let places = Places::new(100, None, Arc::clone(&metrics));
     let listener = MeteredListener::new(listener, places, LIMIT, metrics);
     let slow = get(async || {
-        sleep(HEAD_LIMIT * 3 / 2).await;
+        sleep(SHORT * 3 / 2).await;
         "done"
     });
-    let stop = CancellationToken::new();
     let router = Router::new().route("/slow", slow);
-    let serving = tokio::spawn(server::serve(listener, router, HEAD_LIMIT, stop.clone()));
+    let limits = HeadLimits { first, next };
+    let serving = server::serve(listener, router, limits, CancellationToken::new());
+    (address, AbortOnDropHandle::new(tokio::spawn(serving)))
+}
 
-    let request = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let mut patient = TcpStream::connect(address).await.expect("a connection");
-    let patient = tokio::spawn(async move {
-        let first = ask(&mut patient, request).await;
-        // At once, on the same connection.
-        (first, ask(&mut patient, request).await)
-    });
-    let mut silent = TcpStream::connect(address).await.expect("a connection");
-    let mut dripping = TcpStream::connect(address).await.expect("a connection");
-    dripping
-        .write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\nx: ")
-        .await
-        .expect("the beginning is sent");
-    let (mut read, mut write) = dripping.split();
+/// Sends a head bit by bit, until the connection is closed.
+async fn drip(stream: &mut TcpStream) {
+    let (mut read, mut write) = stream.split();
     let drip = async {
+        let beginning = b"GET /slow HTTP/1.1\r\nhost: localhost\r\nx: ";
+        let mut sent = write.write_all(beginning).await;
         // A write fails some time after the other side has closed.
-        while write.write_all(b"x").await.is_ok() {
-            sleep(HEAD_LIMIT / 10).await;
+        while sent.is_ok() {
+            sleep(SHORT / 10).await;
+            sent = write.write_all(b"x").await;
         }
     };
     timeout(LIMIT, drip).await.expect("it is cut off");
-    let mut rest = [0; 1];
-    assert!(matches!(read.read(&mut rest).await, Ok(0) | Err(_)));
-    let end = timeout(LIMIT, silent.read(&mut rest)).await;
+    let end = read.read(&mut [0; 1]).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_head_that_does_not_end_is_cut_off_and_a_long_answer_is_not() {
+    let (address, _serving) = serve_with(SHORT, LIMIT * 2).await;
+    let mut patient = TcpStream::connect(address).await.expect("a connection");
+    let patient = tokio::spawn(async move {
+        let first = ask(&mut patient, SLOW).await;
+        // An idle connection may stay.
+        sleep(SHORT * 3 / 2).await;
+        (first, ask(&mut patient, SLOW).await)
+    });
+    let mut silent = TcpStream::connect(address).await.expect("a connection");
+    let mut dripping = TcpStream::connect(address).await.expect("a connection");
+    drip(&mut dripping).await;
+    let end = timeout(LIMIT, silent.read(&mut [0; 1])).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
     let (first, second) = patient.await.expect("no panic");
     for answer in [first, second] {
@@ -106,12 +120,14 @@ async fn a_head_that_does_not_end_is_cut_off_and_a_long_answer_is_not() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
         "{answer}"
     );
+}
 
-    stop.cancel();
-    timeout(LIMIT, serving)
-        .await
-        .expect("it stops")
-        .expect("no panic");
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_head_that_does_not_end_is_cut_off_and_a_long_answer_is_not() {
+    let (address, _serving) = serve_with(LIMIT * 2, SHORT).await;
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    assert!(ask(&mut stream, SLOW).await.starts_with("HTTP/1.1 200"));
+    drip(&mut stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
