@@ -8,11 +8,12 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -111,6 +112,9 @@ pub struct Meter {
     written: AtomicU64,
     progress: Notify,
     closed: CancellationToken,
+    hung_up: AtomicBool,
+    /// Woken when there is nothing more to read: hung up, or given up.
+    reader: AtomicWaker,
     change_to_write: Latency,
     /// Up to where the bytes are written when a timed message is; 0: none is timed.
     timed_end: AtomicU64,
@@ -132,6 +136,12 @@ impl Meter {
     /// Cancelled when the connection is gone.
     pub fn closed(&self) -> &CancellationToken {
         &self.closed
+    }
+
+    /// Ends the connection as if its peer had: whoever reads from it finds the end.
+    pub fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
     /// Times from `changed_at` on until `end` bytes are written, unless it times
@@ -172,8 +182,6 @@ pub struct Connection {
     write_timeout: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Woken when the connection is given up.
-    reader: Option<Waker>,
     given_up: bool,
     metrics: Arc<Metrics>,
     /// Free again when the connection is gone.
@@ -196,7 +204,6 @@ impl Connection {
             meter: Arc::new(meter),
             write_timeout,
             stalled: None,
-            reader: None,
             given_up: false,
             metrics: Arc::clone(metrics),
             _place: place,
@@ -244,9 +251,7 @@ impl Connection {
         if let Err(error) = self.stream.set_zero_linger() {
             debug!(%error, "the connection lingers");
         }
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
+        self.meter.reader.wake();
     }
 }
 
@@ -274,7 +279,10 @@ impl AsyncRead for Connection {
         }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() {
-            self.reader = Some(cx.waker().clone());
+            self.meter.reader.register(cx.waker());
+            if self.meter.hung_up.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
         }
         read
     }

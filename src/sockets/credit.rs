@@ -44,10 +44,9 @@ enum Transport {
 }
 
 impl Credit {
-    /// For a session whose first request came on the connection of `meter`, as a
-    /// websocket or not.
+    /// For a session with this websocket, or none if it polls.
     pub fn new(session: String, lines: Arc<Lines>, websocket: Option<Arc<Meter>>) -> Self {
-        let transport = match websocket.or_else(|| lines.upgraded(&session)) {
+        let transport = match websocket {
             Some(meter) => Transport::websocket(meter),
             None => Transport::Polling {
                 polls: lines.polls(&session),

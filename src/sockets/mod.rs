@@ -24,13 +24,13 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::api_key::ApiKeys;
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
 use crate::metrics::Ended;
-use connection::ConnectionInfo;
+use connection::{ConnectionInfo, Meter};
 use credit::Credit;
 use lines::Lines;
 use subscriber::{Positions, Sources, Subscription};
@@ -73,6 +73,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sockets {
     io: SocketIo,
+    lines: Arc<Lines>,
     subscribers: TaskTracker,
     stop: CancellationToken,
 }
@@ -100,20 +101,21 @@ impl Sockets {
         let (layer, io) = builder.build_layer();
         let sockets = Self {
             io: io.clone(),
+            lines: Arc::default(),
             subscribers: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         // Some client libraries open it, and hear nothing on it.
         io.ns("/", async || {});
         let handshake = Arc::new(Handshake {
-            lines: Arc::default(),
+            lines: Arc::clone(&sockets.lines),
             sources,
             access: options.access,
             keys: Arc::clone(&options.keys),
             subscribers: sockets.subscribers.clone(),
             stop: sockets.stop.clone(),
         });
-        let lines = Arc::clone(&handshake.lines);
+        let lines = Arc::clone(&sockets.lines);
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
@@ -133,16 +135,35 @@ impl Sockets {
         Clients(self.io.clone())
     }
 
-    /// Closes all clients, telling them, within two seconds.
+    /// Ends the websockets of all clients, within two seconds. Nobody takes leave by
+    /// Engine.IO's own packet: python-socketio would not come back after it. For the
+    /// same reason a poll that waits is not answered.
     pub async fn close(self) {
         self.subscribers.close();
-        self.stop.cancel();
-        if timeout(CLOSE_TIMEOUT, self.io.close()).await.is_err() {
-            debug!("some clients did not take their leave");
+        let clients = self.io.of(NAMESPACE).map(|clients| clients.sockets());
+        for socket in clients.unwrap_or_default() {
+            if let Some(websocket) = websocket_of(&socket, &self.lines) {
+                websocket.hang_up();
+            }
         }
+        self.stop.cancel();
         let _ = timeout(CLOSE_TIMEOUT, self.subscribers.wait()).await;
         info!("the sockets are closed");
     }
+}
+
+/// The connection of a client's websocket; none if it polls.
+fn websocket_of(socket: &SocketRef, lines: &Lines) -> Option<Arc<Meter>> {
+    let request = socket.req_parts();
+    let began_as_websocket = request
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("transport=websocket"));
+    if !began_as_websocket {
+        return lines.upgraded(socket.id.as_str());
+    }
+    let info = request.extensions.get::<ConnectInfo<ConnectionInfo>>();
+    info.map(|info| Arc::clone(&info.0.meter))
 }
 
 /// The clients of the namespace, to be counted.
@@ -209,7 +230,11 @@ impl Handshake {
             return Err(Refusal::Unauthorized);
         }
         let subscription = self.subscription(auth).await?;
-        let closed = self.stop.child_token();
+        // The connection may go before anybody can be told.
+        let closed = match websocket_of(socket, &self.lines) {
+            Some(websocket) => websocket.closed().child_token(),
+            None => self.stop.child_token(),
+        };
         let on_disconnect = closed.clone();
         let metrics = Arc::clone(&self.sources.metrics);
         socket.on_disconnect(async move |reason: DisconnectReason| {
@@ -280,20 +305,8 @@ impl Handshake {
         let Some(subscription) = subscription else {
             return;
         };
-        let meter = socket
-            .req_parts()
-            .extensions
-            .get::<ConnectInfo<ConnectionInfo>>()
-            .map(|info| Arc::clone(&info.0.meter));
-        let began_as_websocket = socket
-            .req_parts()
-            .uri
-            .query()
-            .is_some_and(|query| query.contains("transport=websocket"));
-        let websocket = meter.filter(|_| began_as_websocket);
-        let gone = websocket.as_ref().map(|meter| meter.closed().clone());
-        let session = socket.id.to_string();
-        let credit = Credit::new(session, Arc::clone(&self.lines), websocket);
+        let websocket = websocket_of(&socket, &self.lines);
+        let credit = Credit::new(socket.id.to_string(), Arc::clone(&self.lines), websocket);
         let closed = admitted.closed;
         let sources = Arc::clone(&self.sources);
         self.subscribers.spawn(subscriber::serve(
@@ -302,7 +315,6 @@ impl Handshake {
             sources,
             credit,
             closed,
-            gone,
         ));
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
@@ -109,15 +108,13 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves one client until it goes away, or `closed` or the connection's own `gone`
-/// is cancelled.
+/// Serves one client until it goes away or `closed` is cancelled.
 pub async fn serve(
     socket: SocketRef,
     subscription: Subscription,
     sources: Arc<Sources>,
     credit: Credit,
     closed: CancellationToken,
-    gone: Option<CancellationToken>,
 ) {
     let subscriber = Subscriber {
         socket,
@@ -126,10 +123,9 @@ pub async fn serve(
         credit,
     };
     tokio::select! {
+        biased;
         Gone = subscriber.run() => {}
         () = closed.cancelled() => {}
-        // The connection may have gone before anybody could be told.
-        Some(()) = OptionFuture::from(gone.as_ref().map(CancellationToken::cancelled)) => {}
     }
 }
 
