@@ -11,6 +11,7 @@
 //!    Postgres, and nowhere else.
 
 pub mod event;
+pub mod asyncapi;
 pub mod pricing_document;
 pub mod api_key;
 pub mod rest;

@@ -19,6 +19,7 @@ mod database_tls;
 mod embedded_postgres;
 mod following;
 mod frames;
+mod interface;
 mod lifecycle;
 mod positions;
 mod replication;
