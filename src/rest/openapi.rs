@@ -23,15 +23,27 @@ use crate::store::services::{Availability, NameOrder};
 /// The name of the scheme in which keys are sent.
 const KEY: &str = "apiKey";
 
-/// A pricing with nothing in it but what must be there.
-pub(super) const PRICING: &str = r#"saasName: Zoom
-syntaxVersion: "3.0"
-version: "2024"
-createdAt: 2024-03-05
-currency: EUR
-features: {}
-plans: {}
-"#;
+/// A pricing as it is uploaded, in syntax 2.1 or later.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase", example = json!({
+    "saasName": "Zoom", "syntaxVersion": "3.0", "version": "2024", "createdAt": "2024-03-05",
+    "currency": "EUR", "features": {}, "plans": {},
+}))]
+#[expect(dead_code, reason = "pricing_document reads it")]
+pub(super) struct Pricing2Yaml {
+    /// The name of the service.
+    saas_name: String,
+    syntax_version: Option<String>,
+    /// The date where there is none.
+    version: Option<String>,
+    /// A date.
+    created_at: serde_json::Value,
+    currency: String,
+    features: serde_json::Value,
+    /// Plans, add-ons, usage limits and what else there is.
+    #[serde(flatten)]
+    rest: BTreeMap<String, serde_json::Value>,
+}
 
 /// A form with a file.
 #[derive(ToSchema)]

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::error::OrConflict;
 use super::openapi::{
-    Conflict, Invalid, NotFound, PRICING, PricingDocument, TooLarge, Unsupported, UploadForm,
+    Conflict, Invalid, NotFound, Pricing2Yaml, PricingDocument, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
 use super::request::{PathParams, QueryParams};
@@ -78,7 +78,7 @@ async fn list(
         description = "A pricing: a file `pricing` in a form, the YAML itself, or the URL to fetch it from; 2 MiB at most.",
         content(
             (UploadForm = "multipart/form-data"),
-            (String = "application/yaml", example = json!(PRICING)),
+            (Pricing2Yaml = "application/yaml"),
             (UploadUrl = "application/json"),
         ),
     ),
@@ -149,7 +149,7 @@ pub(super) async fn insert(
         ("version" = String, Path, example = "2024"),
     ),
     responses(
-        (status = 200, description = "the document", content((PricingDocument = "application/json"), (String = "application/yaml")), headers(("Event-Position" = EventPosition))),
+        (status = 200, description = "the document", content((PricingDocument = "application/json"), (Pricing2Yaml = "application/yaml")), headers(("Event-Position" = EventPosition))),
         (status = 400, response = Invalid),
         (status = 404, response = NotFound),
     ),

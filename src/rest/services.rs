@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 
 use super::error::{OrConflict, violates};
 use super::openapi::{
-    Conflict, Invalid, NewName, NotFound, PRICING, TooLarge, Unsupported, UploadForm, UploadUrl,
+    Conflict, Invalid, NewName, NotFound, Pricing2Yaml, TooLarge, Unsupported, UploadForm,
+    UploadUrl,
 };
 use super::request::{PathParams, QueryParams};
 use super::snapshot::{EventPosition, Snapshot};
@@ -225,7 +226,7 @@ async fn show(
         description = "A pricing: a file `pricing` in a form, the YAML itself, or the URL to fetch it from; 2 MiB at most.",
         content(
             (UploadForm = "multipart/form-data"),
-            (String = "application/yaml", example = json!(PRICING)),
+            (Pricing2Yaml = "application/yaml"),
             (UploadUrl = "application/json"),
         ),
     ),

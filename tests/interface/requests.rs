@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use futures_util::future::join_all;
 use jsonschema::Draft;
 use reqwest::{Method, RequestBuilder, Response};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
 use space_events::journal::History;
+use space_events::pricing_document;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store;
@@ -96,6 +98,11 @@ async fn check(document: &Value, answer: &str, described: &Value, response: Resp
     let content = content.unwrap_or_else(|| panic!("{answer}: {media_type} is not described"));
     let value = match media_type.as_str() {
         "application/json" => serde_json::from_slice(&body).expect("JSON"),
+        "application/yaml" => {
+            pricing_document::parse(&body, Utc::now())
+                .expect("YAML")
+                .json
+        }
         _ => json!(String::from_utf8(body.to_vec()).expect("a text")),
     };
     if let Err(error) = conforms(document, Draft::Draft202012, &content["schema"], &value) {
