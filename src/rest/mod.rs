@@ -54,8 +54,8 @@ pub struct Api {
 
 /// The routes of `/api/v1`, and those of the services at the root too.
 ///
-/// Everything that is answered is JSON, but for a pricing's file and the live
-/// page, and errors are `{"error": …}`.
+/// Everything that is answered is JSON, but for a pricing's file and the pages,
+/// and errors are `{"error": …}`.
 pub fn router(api: Api) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
     let services = openapi::guarded(services::routes().merge(pricings::routes()))
