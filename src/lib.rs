@@ -12,6 +12,7 @@
 
 pub mod event;
 pub mod metrics;
+pub mod asyncapi;
 pub mod pricing_document;
 pub mod api_key;
 pub mod rest;

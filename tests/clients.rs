@@ -511,7 +511,7 @@ fn scripts() -> &'static Path {
 
 /// Where the clients are, with the JavaScript files beside their packages: Node
 /// looks for packages from the file that imports them.
-static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("a directory above");

@@ -22,6 +22,7 @@ mod embedded_postgres;
 mod examples;
 mod following;
 mod frames;
+mod interface;
 mod lifecycle;
 mod live_page;
 mod limits;
