@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use chrono::SecondsFormat;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -27,11 +27,6 @@ pub(super) fn public_routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(status))
         .routes(routes!(live))
-}
-
-/// Where browsers begin.
-pub(super) fn root_routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(root))
 }
 
 /// A page of what was announced.
@@ -147,13 +142,4 @@ async fn status() -> Json<Status> {
 )]
 async fn live() -> Response {
     live_page::show().await
-}
-
-/// Leads a browser that opens the root to the live page.
-#[utoipa::path(
-    get, path = "/", operation_id = "goToEvents", tag = "events",
-    responses((status = 307, description = "the page is there", headers(("Location" = String)))),
-)]
-async fn root() -> Response {
-    live_page::redirect().await.into_response()
 }

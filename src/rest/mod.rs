@@ -24,6 +24,7 @@ use std::time::Duration;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
+use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -37,6 +38,7 @@ pub use upload::MAX_PRICING_BYTES;
 
 use crate::api_key::ApiKeys;
 use crate::journal::History;
+use crate::live_page;
 use pricing_url::PricingFetcher;
 
 /// What the handlers share.
@@ -68,10 +70,11 @@ pub fn router(api: Api) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
         .nest("/api/v1", services.clone().merge(history).merge(public))
         .merge(openapi::at_the_root(services))
-        .merge(events::root_routes())
         .split_for_parts();
     let document = openapi::finished(document, !api.keys.is_empty());
     router
+        // For browsers alone, so it is not described.
+        .route("/", get(live_page::redirect))
         .layer(Extension(docs::Documents::new(&document)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

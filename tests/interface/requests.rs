@@ -209,7 +209,6 @@ async fn run_through(app: &TestApp, database: &Database, judge: &mut Judge, key:
         ("/api/v1/events", "?since=x", 400),
         ("/api/v1/events/status", "", 200),
         ("/api/v1/events/client", "", 200),
-        ("/", "", 307),
         ("/api/v1/healthcheck", "", 200),
         (OPENAPI, "", 200),
         ("/api/v1/asyncapi.json", "", 200),

@@ -59,7 +59,6 @@ impl TestApp {
             http: reqwest::Client::builder()
                 .tls_backend_preconfigured(no_tls())
                 .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
                 .build()
                 .expect("a client"),
             stop: Some(stop),
