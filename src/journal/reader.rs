@@ -144,9 +144,11 @@ order by row_changes.id
 limit $3::bigint)"
 );
 
-/// Costs more than it saves in statements that find a few rows by an index; and
-/// the branches come in order only if one process reads them.
-const SESSION: &str = "set jit = off; set max_parallel_workers_per_gather = 0";
+/// Compiling and planning anew cost more than they save in statements that find a
+/// few rows by an index, whatever the parameters; and the branches come in order only
+/// if one process reads them.
+const SESSION: &str = "set jit = off; set plan_cache_mode = force_generic_plan; \
+    set max_parallel_workers_per_gather = 0";
 
 /// Reads the journal over one connection.
 #[derive(Debug)]
