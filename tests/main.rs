@@ -17,6 +17,7 @@ mod capture;
 mod clients;
 mod database_tls;
 mod embedded_postgres;
+mod faults;
 mod following;
 mod frames;
 mod lifecycle;

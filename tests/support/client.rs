@@ -56,11 +56,15 @@ impl Client {
 
     /// The next text that is no ping; `None` at the end of the connection.
     pub async fn next_frame_or_end(&mut self) -> Option<String> {
+        timeout(LIMIT, self.frame_or_end())
+            .await
+            .expect("a frame in time")
+    }
+
+    /// As [`Client::next_frame_or_end`], without a limit. Cancel safe.
+    pub async fn frame_or_end(&mut self) -> Option<String> {
         loop {
-            let message = timeout(LIMIT, self.socket.next())
-                .await
-                .expect("a frame in time")?;
-            match message {
+            match self.socket.next().await? {
                 Ok(Message::Text(text)) if text.as_str() == "2" => {
                     self.socket.send(Message::text("3")).await.ok()?;
                 }
