@@ -26,15 +26,23 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub async fn connect(url: &str) -> Self {
+        Self::try_connect(url).await.expect("Postgres answers")
+    }
+
+    /// Connects, where Postgres may be away.
+    pub async fn try_connect(url: &str) -> Result<Self, String> {
         let url: DatabaseUrl = url.parse().expect("a URL");
-        let (client, connection) = url.connect("test").await.expect("Postgres answers");
+        let (client, connection) = url
+            .connect("test")
+            .await
+            .map_err(|error| format!("{error:?}"))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        Self {
+        Ok(Self {
             client,
             _driver: driver,
-        }
+        })
     }
 
     /// Runs statements, and returns the first column of all rows.

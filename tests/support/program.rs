@@ -1,8 +1,9 @@
 //! The program as a process of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
@@ -10,7 +11,7 @@ use super::LIMIT;
 /// The program, and the lines that it logs.
 pub struct Program {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: Receiver<String>,
 }
 
 /// A command that runs the program with no settings but those that are given.
@@ -25,24 +26,30 @@ pub fn command() -> Command {
 }
 
 impl Program {
-    /// Starts it on a free port.
+    /// Starts it, on a free port unless the settings say otherwise.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let mut child = command()
-            .envs(settings.iter().copied())
             .env("PORT", "0")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        let log = BufReader::new(child.stdout.take().expect("its output"));
+        let (line, lines) = channel();
+        // A full pipe would hold the program up, whether anybody looks or not.
+        std::thread::spawn(move || {
+            for text in log.lines().map_while(Result::ok) {
+                let _ = line.send(text);
+            }
+        });
         Self { child, lines }
     }
 
     /// Reads the log up to a line with this text; the rest of that line.
     pub fn line_after(&mut self, text: &str) -> String {
         loop {
-            let mut line = String::new();
-            let read = self.lines.read_line(&mut line).expect("a line");
-            assert_ne!(read, 0, "the log ended without `{text}`");
+            let line = self.lines.recv_timeout(LIMIT);
+            let line = line.unwrap_or_else(|_| panic!("the log has no `{text}`"));
             if let Some((_, rest)) = line.split_once(text) {
                 return rest.trim().to_owned();
             }
@@ -64,6 +71,24 @@ impl Program {
         format!("postgres://postgres@{host}/space_events")
     }
 
+    /// `kill -9`, and its end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("an end");
+    }
+
+    /// The most memory that it had resident so far, in MiB; where the system does
+    /// not tell, 0.
+    pub fn peak_resident_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .map_or(0, |kib| kib / 1024)
+    }
+
     /// Sends a signal such as `-TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
@@ -80,9 +105,6 @@ impl Program {
 
     /// Waits for its end; its exit code.
     pub fn wait(mut self) -> Option<i32> {
-        // A full pipe would hold it up.
-        let mut rest = String::new();
-        let _ = self.lines.read_to_string(&mut rest);
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
