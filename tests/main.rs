@@ -15,6 +15,7 @@ mod support;
 
 mod capture;
 mod clients;
+mod consistency;
 mod database_tls;
 mod embedded_postgres;
 mod faults;

@@ -1,7 +1,10 @@
 //! Nothing is lost, doubled or reordered, whatever fails between a commit and a
 //! client.
 
+mod away;
 mod connections;
+mod copies;
 mod instances;
 mod late_rows;
 mod restarts;
+mod transactions;

@@ -37,7 +37,6 @@ impl Hearing {
             while let Some(frame) = client.frame_or_end().await {
                 heard.lock().expect("no panic").push(in_short(&frame));
             }
-            panic!("a client was disconnected");
         })
     }
 
