@@ -1,7 +1,7 @@
 //! What may go wrong: Postgres, an instance, the connections between them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -50,7 +50,9 @@ impl Scene {
     /// One of them.
     pub async fn fault(&mut self) {
         self.faults += 1;
-        match self.rng.u8(..12) {
+        let begun = Instant::now();
+        let which = self.rng.u8(..12);
+        match which {
             0..3 => self.terminate().await,
             3 => self.server.restart(End::Fast).await,
             4..6 => self.server.restart(End::Immediate).await,
@@ -72,6 +74,7 @@ impl Scene {
                 self.server.start_again().await;
             }
         }
+        println!("fault {which}, {:?}", begun.elapsed());
     }
 
     async fn terminate(&self) {

@@ -27,7 +27,9 @@ pub enum End {
 }
 
 impl Server {
-    /// Starts it, with settings such as `max_connections = 300`.
+    /// Starts it, with settings such as `max_connections = 300`. What is written
+    /// survives the end of its processes; fsync, which is for the end of the
+    /// machine, only makes each recovery slow here.
     pub async fn start(settings: &[&str]) -> Self {
         let directory = new_directory("server");
         let watchdog = watch(&directory);
@@ -38,13 +40,12 @@ impl Server {
             postgres: Some(postgres),
             _watchdog: watchdog,
         };
-        if !settings.is_empty() {
-            let session = server.connect().await;
-            for setting in settings {
-                session.sql(&format!("alter system set {setting}")).await;
-            }
-            server.restart(End::Fast).await;
+        let session = server.connect().await;
+        for setting in [&["fsync = off"], settings].concat() {
+            session.sql(&format!("alter system set {setting}")).await;
         }
+        drop(session);
+        server.restart(End::Fast).await;
         server
     }
 
