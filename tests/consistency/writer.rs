@@ -77,8 +77,14 @@ impl Writer {
     }
 
     async fn transaction(&mut self, session: &Session, token: u64) -> Sql<End> {
-        session.try_sql("begin").await?;
-        if self.rng.u8(..100) == 0 {
+        let isolation = match self.rng.u8(..100) {
+            0..10 => "repeatable read",
+            10..15 => "serializable",
+            _ => "read committed",
+        };
+        let begin = format!("begin isolation level {isolation}");
+        session.try_sql(&begin).await?;
+        if isolation == "read committed" && self.rng.u8(..100) == 0 {
             return self.truncate(session, token).await;
         }
         let prepared = self.rng.u8(..100) < 4;
@@ -114,7 +120,12 @@ impl Writer {
                     self.change(session, token, &mut statement, &turns, replica)
                         .await?;
                 }
-                session.try_sql("rollback to s").await?;
+                let end = if self.rng.bool() {
+                    "rollback to s"
+                } else {
+                    "release s"
+                };
+                session.try_sql(end).await?;
             } else {
                 self.change(session, token, &mut statement, &turns, replica)
                     .await?;

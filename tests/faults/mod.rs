@@ -7,4 +7,5 @@ mod copies;
 mod instances;
 mod late_rows;
 mod restarts;
+mod slow_clients;
 mod transactions;
