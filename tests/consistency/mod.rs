@@ -10,6 +10,11 @@
 //! `SEED=…` plays the same changes and faults again (not their exact timing);
 //! `SOAK_SECONDS=…` says for how long.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "figures, for whoever looks at them with --nocapture"
+)]
+
 mod fault;
 mod model;
 mod oracle;

@@ -8,7 +8,7 @@ use space_events::config::Settings;
 
 use crate::support::client::position_of;
 use crate::support::hearing::since;
-use crate::support::{Client, End, Hearing, Server, TestApp, pricing};
+use crate::support::{Client, End, Hearing, Server, TestApp, pricing, wait_until};
 
 /// Generous: the program itself gives up after about three seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -78,6 +78,31 @@ async fn while_postgres_is_away_requests_are_refused_and_clients_stay() {
     // At once, not after a round of refusals over connections that are no more.
     assert_eq!(app.get("/api/v1/events").await.0, 200);
     assert_eq!(app.get("/services").await.0, 200);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ended_meanwhile_refuse_nobody() {
+    let mut server = Server::start(&[]).await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let ask_all = async || {
+        let paths = ["/api/v1/events", "/services", "/readyz"];
+        join_all(paths.iter().cycle().take(30).map(async |path| {
+            let answer = app.request(Method::GET, path).send().await;
+            (*path, answer.expect("an answer").status().as_u16())
+        }))
+        .await
+    };
+    // As many connections as there may be.
+    ask_all().await;
+    for end in [End::Fast, End::Immediate] {
+        server.restart(end).await;
+        let feed = async || app.get("/readyz").await.0 == 200;
+        wait_until("the feed is back", feed).await;
+        for (path, status) in ask_all().await {
+            assert_eq!(status, 200, "{path}");
+        }
+    }
     app.stop().await;
 }
 

@@ -4,10 +4,10 @@ use std::process::Command;
 
 use space_events::config::Settings;
 
-use crate::support::client::position_of;
+use crate::support::client::{in_short, position_of};
 use crate::support::hearing::since;
 use crate::support::postgres::Session;
-use crate::support::{Client, Program, Server, TestApp};
+use crate::support::{Client, Program, Server, TestApp, wait_until};
 
 /// Burns transaction ids in the original, so that its journal has some that the
 /// copy has not given out yet.
@@ -34,14 +34,32 @@ async fn original(server: &Server) -> String {
 
 /// Starts three instances at once on the copy, and checks that they agree.
 async fn check_copy(url: &str, position: &str) {
+    const ADOPTED: &str = "the journal came from another database";
+    // All of them stand before the journal at the same time.
+    let session = Session::connect(url).await;
+    session
+        .sql("begin; select from space_events.journal for update")
+        .await;
     let mut programs: Vec<Program> = (0..3)
         .map(|_| Program::start(&[("DATABASE_URL", url)]))
         .collect();
-    let session = Session::connect(url).await;
+    wait_until("three instances wait", async || {
+        let question = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        // The statistics stay as they are within a transaction.
+        session.sql("select pg_stat_clear_snapshot()").await;
+        session.sql(question).await == ["3"]
+    })
+    .await;
+    session.sql("commit").await;
     let mut addresses = Vec::new();
+    let mut adopted = 0;
     for program in &mut programs {
-        addresses.push(program.address());
+        let lines = program.lines_up_to("listening on http://");
+        adopted += lines.iter().filter(|line| line.contains(ADOPTED)).count();
+        let (_, address) = lines[lines.len() - 1].rsplit_once('/').expect("an address");
+        addresses.push(address.parse().expect("an address"));
     }
+    assert_eq!(adopted, 1, "one of them gives it its new identity");
     let mut clients = Vec::new();
     for address in &addresses {
         let refused = Client::try_join(*address, &since(position)).await;
@@ -57,7 +75,7 @@ async fn check_copy(url: &str, position: &str) {
     let mut positions = Vec::new();
     for client in &mut clients {
         let frame = client.next_frame().await;
-        assert_eq!(crate::support::client::in_short(&frame), "CREATED Zoom new");
+        assert_eq!(in_short(&frame), "CREATED Zoom new");
         positions.push(position_of(&frame));
     }
     session
@@ -98,7 +116,7 @@ async fn a_copy_by_template_has_a_journal_of_its_own() {
     let (base, _) = server.url.rsplit_once('/').expect("a database");
     let maintenance = Session::connect(&format!("{base}/postgres")).await;
     // The program's sessions end a moment after it.
-    crate::support::wait_until("the original is left alone", async || {
+    wait_until("the original is left alone", async || {
         maintenance
             .try_sql("create database copy template space_events")
             .await

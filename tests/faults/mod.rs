@@ -1,6 +1,11 @@
 //! Nothing is lost, doubled or reordered, whatever fails between a commit and a
 //! client.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "figures, for whoever looks at them with --nocapture"
+)]
+
 mod away;
 mod connections;
 mod copies;

@@ -47,11 +47,19 @@ impl Program {
 
     /// Reads the log up to a line with this text; the rest of that line.
     pub fn line_after(&mut self, text: &str) -> String {
+        let lines = self.lines_up_to(text);
+        let rest = lines.last().and_then(|line| line.split_once(text));
+        rest.expect("the line").1.trim().to_owned()
+    }
+
+    /// Reads the log up to a line with this text.
+    pub fn lines_up_to(&mut self, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
         loop {
             let line = self.lines.recv_timeout(LIMIT);
-            let line = line.unwrap_or_else(|_| panic!("the log has no `{text}`"));
-            if let Some((_, rest)) = line.split_once(text) {
-                return rest.trim().to_owned();
+            lines.push(line.unwrap_or_else(|_| panic!("the log has no `{text}`")));
+            if lines.last().is_some_and(|line| line.contains(text)) {
+                return lines;
             }
         }
     }
