@@ -5,6 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CLIENTS := $(TARGET)/clients
 NODE_CLIENTS := $(CLIENTS)/node_modules/.installed
 PYTHON_CLIENTS := $(CLIENTS)/venv/.installed
+RUST_EXAMPLE := $(CLIENTS)/rust/debug/space-events-example
 PEER := bench/peer/node_modules/.installed
 
 .PHONY: help
@@ -34,6 +35,7 @@ fmt: ## format the code
 check: ## format, lints and documentation, without a change
 	@scripts/need rust cc
 	cargo fmt --check
+	cargo fmt --check --manifest-path examples/rust/Cargo.toml
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 
@@ -53,7 +55,7 @@ $(PEER): bench/peer/package.json bench/peer/package-lock.json
 # The published clients that the tests start. Each is installed again when its
 # list of versions changed.
 .PHONY: clients
-clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS)
+clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE)
 
 .PHONY: needed
 needed:
@@ -69,4 +71,9 @@ $(PYTHON_CLIENTS): tests/clients/requirements.txt | needed
 	@mkdir -p $(CLIENTS)
 	python3 -m venv --clear $(CLIENTS)/venv
 	$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@
+
+# A package of its own, as a user's would be.
+$(RUST_EXAMPLE): examples/rust/Cargo.toml examples/rust/Cargo.lock examples/rust/src/main.rs | needed
+	cargo build --locked --manifest-path examples/rust/Cargo.toml --target-dir $(CLIENTS)/rust
 	@touch $@

@@ -36,7 +36,9 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
 ///
 /// The database is away.
 pub async fn check(pool: &PgPool) -> sqlx::Result<Vec<Fault>> {
-    let faults = store::capture::faults(pool).await?;
+    let mut tx = store::begin_read(pool).await?;
+    let faults = store::capture::faults(&mut *tx).await?;
+    drop(tx);
     let mut left = Vec::new();
     for fault in faults {
         match repair(pool, &fault).await {

@@ -35,6 +35,8 @@ pub enum Command {
     Serve,
     /// Apply the migrations and exit.
     Migrate,
+    /// Ask the instance that serves at HOST and PORT whether it does, and exit.
+    Healthcheck,
 }
 
 /// The settings as they were given: text, unchecked. An empty one counts as not

@@ -22,4 +22,5 @@ pub mod capture;
 pub mod readiness;
 pub mod embedded_postgres;
 pub mod app;
+pub mod healthcheck;
 pub mod config;

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use space_events::app::{self, App};
 use space_events::config::{Command, CommandLine, Config, start_log};
+use space_events::healthcheck;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -62,6 +63,7 @@ async fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     let config = Config::check(command_line.settings).await?;
     match command_line.command.unwrap_or(Command::Serve) {
         Command::Migrate => app::migrate(&config).await?,
+        Command::Healthcheck => healthcheck::check(&config.listen).await?,
         Command::Serve => App::start(config).await?.run_until(signalled).await?,
     }
     Ok(ExitCode::SUCCESS)

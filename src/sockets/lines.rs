@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Notify;
@@ -99,10 +99,11 @@ impl Lines {
 }
 
 /// The middleware: notes a request, and lets it pass.
-pub async fn note(State(lines): State<Arc<Lines>>, request: Request, next: Next) -> Response {
+pub async fn note(State(lines): State<Arc<Lines>>, mut request: Request, next: Next) -> Response {
     if !request.uri().path().starts_with(super::PATH) {
         return next.run(request).await;
     }
+    detach(&mut request);
     lines.note(&request);
     let session = polling_session(&request);
     let response = next.run(request).await;
@@ -122,6 +123,20 @@ pub async fn note(State(lines): State<Arc<Lines>>, request: Request, next: Next)
     polls.taken.fetch_add(events as u64, Ordering::AcqRel);
     polls.progress.notify_waiters();
     Response::from_parts(parts, Body::from(body))
+}
+
+/// Engine.IO keeps the head of a session's first request, and each part of it the
+/// buffer that hyper read it into: 8 to 16 KiB for as long as a client is connected.
+/// So the parts are copied.
+fn detach(request: &mut Request) {
+    for value in request.headers_mut().values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = request.uri().to_string().parse() {
+        *request.uri_mut() = copy;
+    }
 }
 
 /// The session whose events a request came for.

@@ -250,13 +250,13 @@ impl Handshake {
         let credit = Credit::new(session, Arc::clone(&self.lines), websocket);
         let closed = admitted.closed;
         let sources = Arc::clone(&self.sources);
-        self.subscribers.spawn(async move {
-            let served = subscriber::serve(socket, subscription, sources, credit, closed);
-            match gone {
-                // The connection may have gone before anybody could be told.
-                Some(gone) => drop(gone.run_until_cancelled(served).await),
-                None => served.await,
-            }
-        });
+        self.subscribers.spawn(subscriber::serve(
+            socket,
+            subscription,
+            sources,
+            credit,
+            closed,
+            gone,
+        ));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
@@ -105,13 +106,15 @@ pub struct Sources {
     pub history: Arc<History>,
 }
 
-/// Serves one client until it goes away or `closed` is cancelled.
+/// Serves one client until it goes away, or `closed` or the connection's own `gone`
+/// is cancelled.
 pub async fn serve(
     socket: SocketRef,
     subscription: Subscription,
     sources: Arc<Sources>,
     credit: Credit,
     closed: CancellationToken,
+    gone: Option<CancellationToken>,
 ) {
     let subscriber = Subscriber {
         socket,
@@ -122,6 +125,8 @@ pub async fn serve(
     tokio::select! {
         Gone = subscriber.run() => {}
         () = closed.cancelled() => {}
+        // The connection may have gone before anybody could be told.
+        Some(()) = OptionFuture::from(gone.as_ref().map(CancellationToken::cancelled)) => {}
     }
 }
 
@@ -137,7 +142,8 @@ impl Subscriber {
         loop {
             let served = match self.subscription.mode {
                 Mode::Live(_) => self.take_recent().await,
-                Mode::Journal => self.read_journal().await,
+                // Large, and most clients never need it.
+                Mode::Journal => Box::pin(self.read_journal()).await,
             };
             if let Err(gone) = served {
                 return gone;

@@ -38,7 +38,7 @@ async fn check_copy(url: &str, position: &str) {
     // All of them stand before the journal at the same time.
     let session = Session::connect(url).await;
     session
-        .sql("begin; select from space_events.journal for update")
+        .sql("begin; select 1 from space_events.journal for update")
         .await;
     let mut programs: Vec<Program> = (0..3)
         .map(|_| Program::start(&[("DATABASE_URL", url)]))

@@ -1,0 +1,22 @@
+# syntax=docker/dockerfile:1
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked \
+    && cp target/release/space-events /usr/local/bin/space-events
+
+# The C library, the certificates that TLS trusts, a user that is not root
+# (65532); no shell.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /usr/local/bin/space-events /usr/local/bin/space-events
+# There is no Postgres in here: DATABASE_URL is needed, and API_KEYS, since a
+# container's loopback is its own.
+ENV HOST=0.0.0.0
+EXPOSE 5403
+USER 65532
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s \
+    CMD ["/usr/local/bin/space-events", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/space-events"]

@@ -1,0 +1,96 @@
+//! Prints every event, and goes on where it stopped when it is started again.
+//!
+//! `cargo run -- [<ws address>] [<file for the position>]`
+//!
+//! Socket.IO by hand, which a client that only listens can do in a page. The
+//! first character of a frame is Engine.IO's: `0` open, `1` close, `2` ping, `3`
+//! pong, `4` a packet of Socket.IO, whose type follows: `0` connected, `1`
+//! disconnected, `2` an event, `4` refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+const PAUSE: Duration = Duration::from_secs(1);
+/// The server pings every 25 seconds; longer silence means a dead connection.
+const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments
+        .next()
+        .unwrap_or_else(|| "ws://localhost:5403".to_owned());
+    let file = PathBuf::from(
+        arguments
+            .next()
+            .unwrap_or_else(|| "position.txt".to_owned()),
+    );
+    // The position of the last event that was dealt with; "": from now on.
+    let mut since = match file.exists() {
+        true => std::fs::read_to_string(&file).context("read the position")?,
+        false => String::new(),
+    };
+    loop {
+        match subscribe(&address, &file, &mut since).await {
+            Ok(refusal) if refusal.starts_with("UNAUTHORIZED") => bail!(refusal),
+            Ok(refusal) => {
+                eprintln!("{refusal}");
+                if refusal.starts_with("POSITION_") {
+                    // Expired, or of another database. Events may be lost: whoever
+                    // keeps a state reads it anew now. Here, on from now.
+                    since.clear();
+                }
+            }
+            Err(error) => eprintln!("disconnected: {error:#}"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Prints events until the connection ends, which is an error, or the server
+/// refuses it, saying why.
+async fn subscribe(address: &str, file: &Path, since: &mut String) -> anyhow::Result<String> {
+    let url = format!("{address}/events/?EIO=4&transport=websocket");
+    let (mut socket, _) = timeout(SILENCE_LIMIT, connect_async(url)).await??;
+    loop {
+        let message = timeout(SILENCE_LIMIT, socket.next()).await?;
+        let Message::Text(frame) = message.context("the end")?? else {
+            continue;
+        };
+        if frame.starts_with('0') {
+            let auth = json!({ "since": since, "apiKey": std::env::var("API_KEY").ok() });
+            socket.send(format!("40/pricings,{auth}").into()).await?;
+        } else if frame.as_str() == "2" {
+            socket.send("3".into()).await?;
+        } else if frame.starts_with("40/pricings,") {
+            eprintln!("connected");
+        } else if let Some(arguments) = frame.strip_prefix("42/pricings,") {
+            let (_message, event, position): (String, Value, String) =
+                serde_json::from_str(arguments)?;
+            println!("{event}");
+            // Kept when the event was dealt with: after a crash it may come again,
+            // but it is never left out.
+            keep(file, &position).context("keep the position")?;
+            *since = position;
+        } else if let Some(refusal) = frame.strip_prefix("44/pricings,") {
+            let refusal: Value = serde_json::from_str(refusal)?;
+            return Ok(refusal["message"].as_str().unwrap_or_default().to_owned());
+        } else if frame.starts_with("41/pricings,") || frame.starts_with('1') {
+            bail!("by the server");
+        }
+    }
+}
+
+/// As a whole or not at all, whenever this program ends.
+fn keep(file: &Path, position: &str) -> std::io::Result<()> {
+    let new = file.with_extension("new");
+    std::fs::write(&new, position)?;
+    std::fs::rename(new, file)
+}
