@@ -71,7 +71,7 @@ async fn clients_of_a_killed_instance_go_over_to_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_in_the_middle_of_a_burst_cuts_it_where_clients_come_back_to() {
-    const ROWS: usize = 200_000;
+    const ROWS: usize = 100_000;
     let database = Database::create().await;
     let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
     let address = program.address();
@@ -80,8 +80,8 @@ async fn a_stop_in_the_middle_of_a_burst_cuts_it_where_clients_come_back_to() {
         .await;
     let mut positioned = Client::join(address, &since("")).await;
     let mut plain = Client::join(address, "40/pricings,").await;
-    database
-        .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
+    let writing = database
+        .sql_meanwhile(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
         .await;
     let mut position = String::new();
     for version in 0..1000 {
@@ -90,6 +90,7 @@ async fn a_stop_in_the_middle_of_a_burst_cuts_it_where_clients_come_back_to() {
         position = position_of(&frame);
         assert_eq!(plain.next_event().await, format!("CREATED Zoom {version}"));
     }
+    writing.await.expect("all is written");
     program.signal("-TERM");
     let mut heard = 1000;
     while let Some(frame) = positioned.next_frame_or_end().await {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use space_events::embedded_postgres::EmbeddedPostgres;
 use space_events::store::database_url::DatabaseUrl;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -107,6 +108,16 @@ impl Database {
     /// As [`Session::sql`].
     pub async fn sql(&self, sql: &str) -> Vec<String> {
         self.session.sql(sql).await
+    }
+
+    /// Runs statements on another connection, while the test goes on: a client that
+    /// does not read meanwhile would be taken for gone.
+    pub async fn sql_meanwhile(&self, sql: &str) -> JoinHandle<()> {
+        let session = self.connect().await;
+        let sql = sql.to_owned();
+        tokio::spawn(async move {
+            session.sql(&sql).await;
+        })
     }
 
     /// The connection that [`Database::sql`] uses.

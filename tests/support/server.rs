@@ -1,10 +1,13 @@
 //! A Postgres of one test: it can be stopped, crashed and started again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use space_events::embedded_postgres::EmbeddedPostgres;
+use tokio::time::sleep;
 
+use super::LIMIT;
 use super::postgres::{Session, new_directory, watch};
 
 /// A server with a database `space_events`, in a directory of its own.
@@ -92,8 +95,18 @@ impl Server {
     }
 }
 
-async fn start(directory: &std::path::Path) -> EmbeddedPostgres {
-    EmbeddedPostgres::start(directory)
-        .await
-        .expect("Postgres starts")
+async fn start(directory: &Path) -> EmbeddedPostgres {
+    let begun = Instant::now();
+    loop {
+        match EmbeddedPostgres::start(directory).await {
+            Ok(postgres) => return postgres,
+            // Other tests start processes meanwhile, which hold all files of this one,
+            // its lock on the directory too, until they run their program.
+            Err(error) if error.to_string().contains("another space-events") => {
+                assert!(begun.elapsed() < LIMIT, "{error:#}");
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("Postgres does not start: {error:#}"),
+        }
+    }
 }
