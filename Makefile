@@ -32,12 +32,13 @@ fmt: ## format the code
 	cargo fmt
 
 .PHONY: check
-check: ## format, lints and documentation, without a change
+check: ## format, lints, documentation and known faults, without a change
 	@scripts/need rust cc
 	cargo fmt --check
 	cargo fmt --check --manifest-path examples/rust/Cargo.toml
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	@scripts/advisories
 
 # The benchmark is a package of its own, in a target directory of its own.
 .PHONY: bench
@@ -59,7 +60,7 @@ clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE)
 
 .PHONY: needed
 needed:
-	@scripts/need rust cc postgres node python
+	@scripts/need rust cc postgres node python chromium
 
 $(NODE_CLIENTS): tests/clients/package.json tests/clients/package-lock.json | needed
 	@mkdir -p $(CLIENTS)

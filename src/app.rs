@@ -22,10 +22,16 @@ use crate::config::{Config, Database};
 use crate::embedded_postgres::EmbeddedPostgres;
 use crate::feed::Feed;
 use crate::journal::{History, Recent, retention};
+use crate::metrics::Metrics;
+use crate::open_files;
 use crate::readiness::{self, Checks};
+use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
-use crate::sockets::connection::{ConnectionInfo, MeteredListener};
+use crate::scrape::{self, Sights};
+use crate::server::{self, HeadLimits};
+use crate::sockets::connection::MeteredListener;
+use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
 use crate::store;
@@ -35,6 +41,16 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A client that takes nothing for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Proxies keep idle connections for a minute, and take it ill if the other side
+/// closes them first.
+const HEAD_LIMITS: HeadLimits = HeadLimits {
+    first: Duration::from_secs(30),
+    next: Duration::from_secs(75),
+};
+/// How long a request may take until its answer begins. The longest work, a body
+/// under way for a minute and then two minutes in the database, ends before, and
+/// so does a poll of Engine.IO; a websocket has its answer at once.
+const REQUEST_LIMIT: Duration = Duration::from_secs(240);
 /// How long fetching a pricing by URL may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests that have begun may take to finish at a stop.
@@ -146,11 +162,13 @@ impl App {
             .await
             .context("read the identity of the journal")?;
         let (feed, extent) = Feed::start(listen_url.clone(), identity).await?;
-        let recent = Arc::new(Recent::new(extent));
+        let metrics = Arc::new(Metrics::default());
+        let recent = Arc::new(Recent::new(extent, Arc::clone(&metrics)));
         let history = Arc::new(History::new(listen_url, identity));
         let sources = Arc::new(Sources {
             recent: Arc::clone(&recent),
             history: Arc::clone(&history),
+            metrics: Arc::clone(&metrics),
         });
         let api = Api {
             pool: pool.clone(),
@@ -173,24 +191,32 @@ impl App {
         };
         let router = rest::router(api).merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);
-        let router = guard(router, config)?;
+        let sights = Sights {
+            metrics: Arc::clone(&metrics),
+            recent: Arc::clone(&recent),
+            clients: sockets.clients(),
+            pool: pool.clone(),
+            keys: Arc::clone(&config.keys),
+        };
+        let router = router.merge(scrape::router(sights));
+        let router = requests::around(guard(router, config)?, Arc::clone(&metrics), REQUEST_LIMIT);
 
         let listener = TcpListener::bind(config.listen.as_slice())
             .await
             .with_context(|| format!("PORT: listen on {:?}", config.listen))?;
         let address = listener.local_addr().context("read the port")?;
-        let listener = MeteredListener::new(listener, WRITE_TIMEOUT);
+        let places = places(config, &metrics);
+        let listener = MeteredListener::new(listener, places, WRITE_TIMEOUT, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         let stop_server = CancellationToken::new();
         let stop_feed = CancellationToken::new();
-        let server = axum::serve(
-            listener,
-            router.into_make_service_with_connect_info::<ConnectionInfo>(),
-        )
-        .with_graceful_shutdown(stop_server.clone().cancelled_owned());
-        tasks.spawn(async move { server.await.context("serve") });
+        let serving = server::serve(listener, router, HEAD_LIMITS, stop_server.clone());
+        tasks.spawn(async move {
+            serving.await;
+            Ok(())
+        });
         tasks.spawn(feed.run(recent, stop_feed.clone()));
-        let keeping = retention::run(pool.clone(), config.retention, stop_feed.clone());
+        let keeping = retention::run(pool.clone(), config.retention, metrics, stop_feed.clone());
         let watching = capture::run(pool.clone(), stop_feed.clone());
         tasks.spawn(async move {
             tokio::join!(keeping, watching);
@@ -254,6 +280,26 @@ impl App {
     }
 }
 
+/// The places for connections, as the settings say, but so many fewer as are
+/// needed to reach the database again when all are taken.
+fn places(config: &Config, metrics: &Arc<Metrics>) -> Places {
+    const OTHER_FILES: usize = 128;
+    let files = usize::try_from(open_files::raise_limit()).unwrap_or(usize::MAX);
+    let most = files.saturating_sub(OTHER_FILES).max(files / 2);
+    if most < config.max_connections {
+        info!(
+            MAX_CONNECTIONS = config.max_connections,
+            connections = most,
+            "the limit of open files (ulimit -n) allows fewer connections"
+        );
+    }
+    Places::new(
+        most.min(config.max_connections),
+        config.max_connections_per_address,
+        Arc::clone(metrics),
+    )
+}
+
 /// What stands before REST and Socket.IO alike.
 fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
     let origins = match &config.cors_origins {
@@ -272,8 +318,9 @@ fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
         .allow_headers([
             HeaderName::from_static("content-type"),
             HeaderName::from_static("x-api-key"),
+            REQUEST_ID,
         ])
-        .expose_headers([rest::EVENT_POSITION]);
+        .expose_headers([rest::EVENT_POSITION, REQUEST_ID]);
     let router = router.layer(cors);
     Ok(if config.keys.is_empty() {
         router.layer(from_fn(loopback::guard))

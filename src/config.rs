@@ -82,6 +82,14 @@ pub struct Settings {
     /// none].
     #[arg(long, env, global = true)]
     pub pricing_url_allow: Option<String>,
+    /// How many connections may be open; more are closed as they come [default:
+    /// 20000].
+    #[arg(long, env, global = true)]
+    pub max_connections: Option<String>,
+    /// How many of them may come from one address; 0: as many as there may be
+    /// [default: 0].
+    #[arg(long, env, global = true)]
+    pub max_connections_per_address: Option<String>,
     /// Which log lines are written [default: info].
     #[arg(long, env, global = true)]
     pub rust_log: Option<String>,
@@ -109,6 +117,10 @@ pub struct Config {
     pub retention: Duration,
     /// The hosts inside that a pricing may be fetched from.
     pub pricing_url_allow: Vec<AllowedHost>,
+    /// How many connections may be open.
+    pub max_connections: usize,
+    /// How many of them from one address; none: as many as there may be.
+    pub max_connections_per_address: Option<usize>,
 }
 
 /// Where the tables are.
@@ -164,6 +176,19 @@ impl Config {
                 &given(settings.pricing_url_allow).unwrap_or_default(),
             )
             .map_err(|error| anyhow!("PRICING_URL_ALLOW: {error}"))?,
+            max_connections: match given(settings.max_connections) {
+                None => 20_000,
+                Some(text) => text.parse().ok().filter(|most| *most > 0).with_context(|| {
+                    format!("MAX_CONNECTIONS: expected a number from 1 on, found `{text}`")
+                })?,
+            },
+            max_connections_per_address: match given(settings.max_connections_per_address) {
+                None => None,
+                Some(text) => Some(text.parse().ok().with_context(|| {
+                    format!("MAX_CONNECTIONS_PER_ADDRESS: expected a number, or 0 for no limit, found `{text}`")
+                })?)
+                .filter(|most| *most > 0),
+            },
         })
     }
 }

@@ -4,9 +4,10 @@
 //! clients compare them as text.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One `message` event, sent as `{"code": …, "details": {…}}`, keys in this order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "code", content = "details")]
 pub enum Event {
     /// A pricing was added to an enabled service.
@@ -24,8 +25,9 @@ pub enum Event {
 }
 
 /// Which pricing: `{"serviceName": …, "pricingVersion": …}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EventPricing)]
 pub struct Pricing {
     /// The service's name as it is stored.
     pub service_name: String,
@@ -34,8 +36,9 @@ pub struct Pricing {
 }
 
 /// Which service: `{"serviceName": …}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EventService)]
 pub struct Service {
     /// The service's name as it is stored.
     pub service_name: String,

@@ -11,15 +11,22 @@
 //!    Postgres, and nowhere else.
 
 pub mod event;
+pub mod metrics;
+pub mod asyncapi;
 pub mod pricing_document;
 pub mod api_key;
 pub mod rest;
+mod live_page;
 pub mod store;
 pub mod journal;
 pub mod feed;
 pub mod sockets;
 pub mod capture;
 pub mod readiness;
+pub mod scrape;
+pub mod requests;
+pub mod server;
+pub mod open_files;
 pub mod embedded_postgres;
 pub mod app;
 pub mod healthcheck;

@@ -10,11 +10,13 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::timeout;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::capture;
 use crate::journal::Recent;
@@ -35,11 +37,45 @@ pub struct Checks {
 
 /// The route.
 pub fn router(checks: Checks) -> Router {
-    Router::new()
-        .route("/readyz", get(ready))
-        .with_state(checks)
+    routes().with_state(checks).into()
 }
 
+/// The route, and its description.
+pub fn routes() -> OpenApiRouter<Checks> {
+    OpenApiRouter::new().routes(routes!(ready))
+}
+
+/// Whether it is ready, and by which check it is not.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    status: ReadinessStatus,
+    checks: CheckLines,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ReadinessStatus {
+    Ready,
+    Unready,
+}
+
+/// Each `ok` or what is wrong.
+#[derive(Serialize, ToSchema)]
+struct CheckLines {
+    database: String,
+    listen: String,
+    triggers: String,
+    lag: String,
+}
+
+/// Says whether what commits now will be announced.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "checkReadiness", tag = "state",
+    responses(
+        (status = 200, description = "it is ready", body = Readiness),
+        (status = 503, description = "it is not", body = Readiness, headers(("Retry-After" = u32, description = "in seconds"))),
+    ),
+)]
 async fn ready(State(Checks { pool, recent }): State<Checks>) -> Response {
     let (database, triggers) = match timeout(TIME_LIMIT, capture::check(&pool)).await {
         Ok(Ok(faults)) if faults.is_empty() => (Ok(()), Ok(())),
@@ -62,19 +98,27 @@ async fn ready(State(Checks { pool, recent }): State<Checks>) -> Response {
     let listen = recent.follows();
     let caught_up = behind < GREATEST_LAG;
     let ready = database.is_ok() && triggers.is_ok() && listen && caught_up;
-    let checks = json!({
-        "database": database.map_or_else(str::to_owned, |()| "ok".to_owned()),
-        "listen": if listen { "ok" } else { "connecting again" },
-        "triggers": triggers.map_or_else(|fault| fault, |()| "ok".to_owned()),
-        "lag": if caught_up { "ok".to_owned() } else { format!("the last read ended {} s ago", behind.as_secs()) },
-    });
-    let (status, word) = if ready {
-        (StatusCode::OK, "ready")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unready")
+    let ok = || "ok".to_owned();
+    let checks = CheckLines {
+        database: database.map_or_else(str::to_owned, |()| ok()),
+        listen: if listen {
+            ok()
+        } else {
+            "connecting again".to_owned()
+        },
+        triggers: triggers.map_or_else(|fault| fault, |()| ok()),
+        lag: if caught_up {
+            ok()
+        } else {
+            format!("the last read ended {} s ago", behind.as_secs())
+        },
     };
-    let body = Json(json!({ "status": word, "checks": checks }));
-    let mut response = (status, body).into_response();
+    let (code, status) = if ready {
+        (StatusCode::OK, ReadinessStatus::Ready)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, ReadinessStatus::Unready)
+    };
+    let mut response = (code, Json(Readiness { status, checks })).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !ready {

@@ -8,12 +8,14 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use space_events::config::Settings;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{Database, LIMIT, TestApp, pricing};
 
@@ -200,6 +202,45 @@ async fn space_python_client_hears_all_events() {
     let mut client = PublishedClient::start("space_python_client.py", &[&url(&app)]).await;
     assert_eq!(client.ready["healthcheck"], true);
     hears_all_events(&app, &database, &mut client, callback).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn published_clients_come_back_after_the_program_was_stopped() {
+    let (database, app) = start().await;
+    let mut clients = vec![
+        socket_io_client(&app, &json!({"transports": ["websocket"]})).await,
+        socket_io_client(&app, &json!({"transports": ["polling"]})).await,
+    ];
+    for transport in ["websocket", "polling"] {
+        let arguments = [&url(&app), transport];
+        clients.push(PublishedClient::start("python_socketio.py", &arguments).await);
+    }
+    let port = Some(app.address.port().to_string());
+    app.stop().await;
+    let settings = Settings {
+        port,
+        ..Settings::default()
+    };
+    let app = TestApp::start_with(&database, settings).await;
+    insert(&database, "Zoom", 1).await;
+    // Each comes in its own time: until all are there, something happens.
+    let happening = async {
+        for number in 0.. {
+            insert(&database, &format!("Service {number}"), 1).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let hearing = async {
+        for client in &mut clients {
+            // It says that it was disconnected too, some more than once.
+            while !client.next_line().await["heard"].is_array() {}
+        }
+    };
+    tokio::select! {
+        () = happening => {}
+        () = hearing => {}
+    }
     app.stop().await;
 }
 
@@ -449,7 +490,7 @@ impl PublishedClient {
     }
 }
 
-fn command(script: &str) -> Command {
+pub(crate) fn command(script: &str) -> Command {
     let clients = INSTALLED.as_path();
     let (program, script) = match script.ends_with(".py") {
         true => (clients.join("venv/bin/python"), scripts().join(script)),
@@ -460,13 +501,18 @@ fn command(script: &str) -> Command {
     command
 }
 
+/// Where `make test` installs them.
+pub(crate) fn installed() -> &'static Path {
+    INSTALLED.as_path()
+}
+
 fn scripts() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
 }
 
 /// Where the clients are, with the JavaScript files beside their packages: Node
 /// looks for packages from the file that imports them.
-static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
+pub static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("a directory above");

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod answers;
 mod capture;
 mod clients;
 mod consistency;
@@ -23,7 +24,11 @@ mod examples;
 mod faults;
 mod following;
 mod frames;
+mod interface;
 mod lifecycle;
+mod live_page;
+mod limits;
+mod metrics;
 mod positions;
 mod replication;
 mod rest;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::batch::JournalEvent;
 use super::position::{Position, Seen};
 use super::reader::Extent;
+use crate::metrics::Metrics;
 
 /// How many events are kept.
 const CAPACITY: usize = 8192;
@@ -36,6 +37,7 @@ const MOVE_ON: Duration = Duration::from_secs(10);
 pub struct Recent {
     state: Mutex<State>,
     head: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ pub struct Taken {
 
 impl Recent {
     /// Nothing published yet; `extent` is where the feed begins.
-    pub fn new(extent: Extent) -> Self {
+    pub fn new(extent: Extent, metrics: Arc<Metrics>) -> Self {
         Self {
             state: Mutex::new(State {
                 events: VecDeque::new(),
@@ -93,6 +95,7 @@ impl Recent {
                 moved_on_at: Instant::now(),
             }),
             head: watch::Sender::new(0),
+            metrics,
         }
     }
 
@@ -179,7 +182,10 @@ impl Recent {
 
     /// Says whether the feed is connected.
     pub fn set_follows(&self, follows: bool) {
-        self.lock().follows = follows;
+        let followed = std::mem::replace(&mut self.lock().follows, follows);
+        if follows && !followed {
+            self.metrics.listens_again();
+        }
     }
 
     /// Whether the feed is connected.
@@ -196,6 +202,8 @@ impl Recent {
     /// within bounds; then they fall behind.
     pub async fn publish(&self, events: &[Arc<JournalEvent>]) {
         self.wait_for_room(events.len()).await;
+        let changes = events.iter().map(|event| (&event.event, event.changed_at));
+        self.metrics.published(changes);
         let head = {
             let mut state = self.lock();
             state.events.extend(events.iter().cloned());

@@ -2,6 +2,7 @@
 //!
 //! Any number of instances try; one at a time does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -9,6 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::metrics::Metrics;
 use crate::store;
 
 /// How many rows go in one transaction.
@@ -23,10 +25,15 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Prunes until it is cancelled.
-pub async fn run(pool: PgPool, retention: Duration, stop: CancellationToken) {
+pub async fn run(
+    pool: PgPool,
+    retention: Duration,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let interval = (retention / LOOKS).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     loop {
-        match prune(&pool, retention, interval, &stop).await {
+        match prune(&pool, retention, interval, &metrics, &stop).await {
             Ok(0) => {}
             Ok(rows) => info!(rows, "pruned the journal"),
             Err(error) => warn!(error = format!("{error:#}"), "cannot prune the journal"),
@@ -41,6 +48,7 @@ async fn prune(
     pool: &PgPool,
     retention: Duration,
     interval: Duration,
+    metrics: &Metrics,
     stop: &CancellationToken,
 ) -> sqlx::Result<u64> {
     let mut total = 0;
@@ -57,6 +65,7 @@ async fn prune(
         }
         let rows = store::journal::prune(&mut *tx, BATCH_ROWS.cast_signed()).await?;
         tx.commit().await?;
+        metrics.pruned(rows);
         total += rows;
         if rows < BATCH_ROWS {
             break;

@@ -41,7 +41,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Methods that no path knows are answered with 405 to any key.
-fn needed_scope(method: &Method) -> Scope {
+pub(super) fn needed_scope(method: &Method) -> Scope {
     match *method {
         Method::DELETE => Scope::All,
         Method::POST | Method::PUT | Method::PATCH => Scope::Management,

@@ -6,8 +6,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tracing::{error, warn};
+use utoipa::ToSchema;
 
 use crate::journal::history::PositionRefused;
 
@@ -108,10 +109,18 @@ impl Error {
     }
 }
 
+/// What every failed request is answered with.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorBody {
+    /// One sentence.
+    error: String,
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, sentence) = self.answer();
-        let mut response = (status, Json(json!({ "error": sentence }))).into_response();
+        let mut response = (status, Json(ErrorBody { error: sentence })).into_response();
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => error!(error = ?self, "request failed"),
             StatusCode::SERVICE_UNAVAILABLE => {

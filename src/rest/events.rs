@@ -1,34 +1,37 @@
 //! `/events`: whether events are sent, those that were, and a page that shows them.
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{Html, IntoResponse};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::response::Response;
 use chrono::SecondsFormat;
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::openapi::Invalid;
 use super::request::QueryParams;
 use super::{Api, Error};
 use crate::event::Event;
 use crate::journal::history::PositionRefused;
+use crate::live_page;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
-pub(super) fn history_routes() -> Router<Api> {
-    Router::new().route("/events", get(history))
+pub(super) fn history_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(history))
 }
 
-pub(super) fn public_routes() -> Router<Api> {
-    Router::new()
-        .route("/events/status", get(status))
-        .route("/events/client", get(live_page))
+pub(super) fn public_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(live))
 }
 
 /// A page of what was announced.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = History)]
 struct HistoryBody {
     events: Vec<PastEvent>,
     /// Where the next page begins, or a subscription.
@@ -36,18 +39,29 @@ struct HistoryBody {
 }
 
 /// An event that was announced.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PastEvent {
     /// `code` and `details`.
     #[serde(flatten)]
     event: Event,
+    #[schema(format = DateTime)]
     occurred_at: String,
     position: String,
 }
 
-/// What came after the position `since`, at most `limit` events. Without `since`
-/// from the oldest that is kept; with an empty one from now, as in a handshake.
+/// Reads what was announced after a position, page by page.
+#[utoipa::path(
+    get, path = "/events", operation_id = "listEvents", tag = "events",
+    params(
+        ("since" = Option<String>, Query, description = "a position; without it from the oldest event that is kept, empty from now, as in a handshake"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "100 by default"),
+    ),
+    responses(
+        (status = 200, description = "the events, and the position after them", body = HistoryBody),
+        (status = 400, response = Invalid),
+    ),
+)]
 async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<HistoryBody>, Error> {
     let limit = match query.get("limit") {
         None => DEFAULT_LIMIT,
@@ -99,24 +113,33 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
 }
 
 /// Where a Socket.IO client connects.
-async fn status() -> Json<Value> {
-    Json(
-        json!({ "status": "running", "path": "/events", "namespace": "/pricings", "event": "message" }),
-    )
+#[derive(Serialize, ToSchema)]
+struct Status {
+    status: &'static str,
+    path: &'static str,
+    namespace: &'static str,
+    event: &'static str,
 }
 
-/// One page without anything from elsewhere. Its script and style run by a nonce;
-/// nothing that a client or an event says becomes a part of its HTML.
-async fn live_page() -> impl IntoResponse {
-    const PAGE: &str = include_str!("live_page.html");
-    let nonce = format!("{:032x}", fastrand::u128(..));
-    let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::REFERRER_POLICY, "no-referrer".to_owned()),
-    ];
-    (headers, Html(PAGE.replace("{nonce}", &nonce)))
+/// Says where a Socket.IO client connects.
+#[utoipa::path(
+    get, path = "/events/status", operation_id = "readEventsStatus", tag = "events",
+    responses((status = 200, description = "it runs", body = Status)),
+)]
+async fn status() -> Json<Status> {
+    Json(Status {
+        status: "running",
+        path: "/events",
+        namespace: "/pricings",
+        event: "message",
+    })
+}
+
+/// Shows events as they come, in a browser.
+#[utoipa::path(
+    get, path = "/events/client", operation_id = "showEvents", tag = "events",
+    responses((status = 200, description = "the page", body = String, content_type = "text/html")),
+)]
+async fn live() -> Response {
+    live_page::show().await
 }

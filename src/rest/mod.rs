@@ -14,6 +14,9 @@ mod snapshot;
 mod api_key;
 pub mod loopback;
 mod error;
+mod openapi;
+mod docs;
+mod page;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +25,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router, middleware};
-use serde_json::{Value, json};
+use axum::{Extension, Json, Router, middleware};
+use serde::Serialize;
 use sqlx::PgPool;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use error::Error;
 pub use snapshot::EVENT_POSITION;
@@ -32,6 +38,7 @@ pub use upload::MAX_PRICING_BYTES;
 
 use crate::api_key::ApiKeys;
 use crate::journal::History;
+use crate::live_page;
 use pricing_url::PricingFetcher;
 
 /// What the handlers share.
@@ -49,20 +56,26 @@ pub struct Api {
 
 /// The routes of `/api/v1`, and those of the services at the root too.
 ///
-/// Everything that is answered is JSON, but for a pricing's file and the live
-/// page, and errors are `{"error": …}`.
+/// Everything that is answered is JSON, but for a pricing's file and the pages,
+/// and errors are `{"error": …}`.
 pub fn router(api: Api) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
-    let services = services::routes()
-        .merge(pricings::routes())
+    let services = openapi::guarded(services::routes().merge(pricings::routes()))
         .route_layer(authorize.clone());
-    let history = events::history_routes().route_layer(authorize);
-    let public = Router::new()
-        .route("/healthcheck", get(healthcheck))
-        .merge(events::public_routes());
-    Router::new()
-        .merge(services.clone())
-        .nest("/api/v1", services.merge(history).merge(public))
+    let history = openapi::guarded(events::history_routes()).route_layer(authorize);
+    let public = OpenApiRouter::new()
+        .routes(routes!(healthcheck))
+        .merge(events::public_routes())
+        .merge(docs::routes());
+    let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
+        .nest("/api/v1", services.clone().merge(history).merge(public))
+        .merge(openapi::at_the_root(services))
+        .split_for_parts();
+    let document = openapi::finished(document, !api.keys.is_empty());
+    router
+        // For browsers alone, so it is not described.
+        .route("/", get(live_page::redirect))
+        .layer(Extension(docs::Documents::new(&document)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(upload::MAX_BODY_BYTES))
@@ -70,9 +83,21 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
+/// One sentence.
+#[derive(Serialize, ToSchema)]
+struct Message {
+    message: String,
+}
+
 /// Says that the process serves; the database is not asked.
-async fn healthcheck() -> Json<Value> {
-    Json(json!({ "message": "space-events is up" }))
+#[utoipa::path(
+    get, path = "/healthcheck", operation_id = "checkHealth", tag = "state",
+    responses((status = 200, description = "it serves", body = Message)),
+)]
+async fn healthcheck() -> Json<Message> {
+    Json(Message {
+        message: "space-events is up".to_owned(),
+    })
 }
 
 async fn unknown_path(uri: Uri) -> Error {

@@ -1,15 +1,20 @@
 //! `/services/{name}/pricings`: adding, archiving, activating and deleting them.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::OrConflict;
+use super::openapi::{
+    Conflict, Invalid, NotFound, Pricing2Yaml, PricingDocument, TooLarge, Unsupported, UploadForm,
+    UploadUrl,
+};
 use super::request::{PathParams, QueryParams};
 use super::services::{ServiceBody, ServicePath};
 use super::snapshot::{EventPosition, Snapshot};
@@ -19,21 +24,33 @@ use crate::store;
 use crate::store::pricings::{Found, NewPricing};
 use crate::store::services::{Availability, Service, ServiceRow};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/services/{service_name}/pricings", get(list).post(add))
-        .route(
-            "/services/{service_name}/pricings/{version}",
-            get(show).put(make).delete(delete),
-        )
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(show, make, delete))
 }
 
+/// `/services/{serviceName}/pricings/{version}`
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct PricingPath {
     service_name: String,
     version: String,
 }
 
+/// Lists the pricing documents of a service, oldest first.
+#[utoipa::path(
+    get, path = "/services/{serviceName}/pricings", operation_id = "listPricings", tag = "pricings",
+    params(
+        ("serviceName" = String, Path, example = "Zoom", description = "in any case"),
+        ("pricingStatus" = Option<Availability>, Query, description = "`active` by default"),
+    ),
+    responses(
+        (status = 200, description = "the documents", body = Vec<PricingDocument>, headers(("Event-Position" = EventPosition))),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
@@ -51,6 +68,29 @@ async fn list(
     Ok((position, Json(documents)))
 }
 
+/// Adds a pricing to a service, active.
+///
+/// Its `saasName` must be the service's name. Announced as `PRICING_CREATED`.
+#[utoipa::path(
+    post, path = "/services/{serviceName}/pricings", operation_id = "addPricing", tag = "pricings",
+    params(("serviceName" = String, Path, example = "Zoom", description = "in any case")),
+    request_body(
+        description = "A pricing: a file `pricing` in a form, the YAML itself, or the URL to fetch it from; 2 MiB at most.",
+        content(
+            (UploadForm = "multipart/form-data"),
+            (Pricing2Yaml = "application/yaml"),
+            (UploadUrl = "application/json"),
+        ),
+    ),
+    responses(
+        (status = 201, description = "the service", body = ServiceBody),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+        (status = 413, response = TooLarge),
+        (status = 415, response = Unsupported),
+    ),
+)]
 async fn add(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
@@ -99,7 +139,21 @@ pub(super) async fn insert(
         })
 }
 
-/// The document, or with `Accept: application/yaml` the file as it was uploaded.
+/// Reads a pricing document.
+///
+/// With `Accept: application/yaml` it is the file as it was uploaded.
+#[utoipa::path(
+    get, path = "/services/{serviceName}/pricings/{version}", operation_id = "readPricing", tag = "pricings",
+    params(
+        ("serviceName" = String, Path, example = "Zoom", description = "in any case"),
+        ("version" = String, Path, example = "2024"),
+    ),
+    responses(
+        (status = 200, description = "the document", content((PricingDocument = "application/json"), (Pricing2Yaml = "application/yaml")), headers(("Event-Position" = EventPosition))),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+    ),
+)]
 async fn show(
     State(api): State<Api>,
     path: PathParams<PricingPath>,
@@ -143,8 +197,26 @@ fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Err
     }
 }
 
-/// Archives or activates. A JSON body is what SPACE calls the fallback
+/// Archives or activates a pricing.
+///
+/// Announced as `PRICING_ARCHIVED` or `PRICING_ACTIVED`; one that is so already
+/// stays, and nothing is announced. A JSON body is what SPACE calls the fallback
 /// subscription: accepted, and ignored.
+#[utoipa::path(
+    put, path = "/services/{serviceName}/pricings/{version}", operation_id = "changePricing", tag = "pricings",
+    params(
+        ("serviceName" = String, Path, example = "Zoom", description = "in any case"),
+        ("version" = String, Path, example = "2024"),
+        ("availability" = Option<Availability>, Query, description = "`archived` by default"),
+    ),
+    request_body(content = Option<serde_json::Value>, description = "ignored"),
+    responses(
+        (status = 200, description = "the service", body = ServiceBody),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+        (status = 413, response = TooLarge),
+    ),
+)]
 async fn make(
     State(api): State<Api>,
     path: PathParams<PricingPath>,
@@ -189,6 +261,20 @@ async fn make_once(
     Ok(service)
 }
 
+/// Deletes an archived pricing.
+#[utoipa::path(
+    delete, path = "/services/{serviceName}/pricings/{version}", operation_id = "deletePricing", tag = "pricings",
+    params(
+        ("serviceName" = String, Path, example = "Zoom", description = "in any case"),
+        ("version" = String, Path, example = "2024"),
+    ),
+    responses(
+        (status = 204, description = "it is deleted"),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+    ),
+)]
 async fn delete(
     State(api): State<Api>,
     path: PathParams<PricingPath>,

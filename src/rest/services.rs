@@ -1,54 +1,62 @@
 //! `/services`: listing, creating, renaming, disabling and pruning them.
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::{OrConflict, violates};
+use super::openapi::{
+    Conflict, Invalid, NewName, NotFound, Pricing2Yaml, TooLarge, Unsupported, UploadForm,
+    UploadUrl,
+};
 use super::request::{PathParams, QueryParams};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
-use super::{Api, Error, LONG_LIMIT, USUAL_LIMIT, pricings, request, settle};
+use super::{Api, Error, LONG_LIMIT, Message, USUAL_LIMIT, pricings, request, settle};
 use crate::store;
 use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 1000;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/services", get(list).post(create).delete(prune))
-        .route(
-            "/services/{service_name}",
-            get(show).put(rename).delete(disable),
-        )
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create, prune))
+        .routes(routes!(show, rename, disable))
 }
 
-/// `/services/{service_name}…`
+/// `/services/{serviceName}…`
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ServicePath {
     pub(super) service_name: String,
 }
 
 /// A service as it is answered. A pricing is `{"url"}` if it was given by URL,
 /// else `{"id"}`; `archivedPricings` is left out while empty.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Service)]
 pub(super) struct ServiceBody {
     id: i64,
     name: String,
     disabled: bool,
+    #[schema(value_type = BTreeMap<String, PricingSource>)]
     active_pricings: Pricings,
     #[serde(skip_serializing_if = "Pricings::is_empty")]
+    #[schema(value_type = BTreeMap<String, PricingSource>, required = false)]
     archived_pricings: Pricings,
     #[serde(serialize_with = "with_milliseconds")]
+    #[schema(value_type = String, format = DateTime)]
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "with_milliseconds")]
+    #[schema(value_type = String, format = DateTime)]
     updated_at: DateTime<Utc>,
 }
 
@@ -81,20 +89,22 @@ impl Pricings {
 
 impl Serialize for Pricings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "lowercase")]
-        enum Source<'a> {
-            Id(i64),
-            Url(&'a str),
-        }
         serializer.collect_map(self.0.iter().map(|pricing| {
             let source = pricing
                 .url
                 .as_deref()
-                .map_or(Source::Id(pricing.id), Source::Url);
+                .map_or(PricingSource::Id(pricing.id), PricingSource::Url);
             (&pricing.version, source)
         }))
     }
+}
+
+/// Where a pricing came from: a URL, or else a file.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum PricingSource<'a> {
+    Id(i64),
+    Url(&'a str),
 }
 
 fn with_milliseconds<S: Serializer>(
@@ -104,6 +114,21 @@ fn with_milliseconds<S: Serializer>(
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
+/// Lists the enabled services, by name.
+#[utoipa::path(
+    get, path = "/services", operation_id = "listServices", tag = "services",
+    params(
+        ("name" = Option<String>, Query, description = "a part of the name, in any case"),
+        ("page" = Option<i64>, Query, minimum = 1, description = "from 1; 1 by default"),
+        ("offset" = Option<i64>, Query, minimum = 0, description = "how many services to pass over; above zero it counts instead of `page`"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "20 by default"),
+        ("order" = Option<NameOrder>, Query, description = "`asc` by default"),
+    ),
+    responses(
+        (status = 200, description = "the services", body = Vec<ServiceBody>, headers(("Event-Position" = EventPosition))),
+        (status = 400, response = Invalid),
+    ),
+)]
 async fn list(
     State(api): State<Api>,
     query: QueryParams,
@@ -165,7 +190,18 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
     })
 }
 
+/// Reads a service.
+///
 /// A disabled service is not found, as in SPACE.
+#[utoipa::path(
+    get, path = "/services/{serviceName}", operation_id = "readService", tag = "services",
+    params(("serviceName" = String, Path, example = "Zoom", description = "in any case")),
+    responses(
+        (status = 200, description = "the service", body = ServiceBody, headers(("Event-Position" = EventPosition))),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+    ),
+)]
 async fn show(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
@@ -181,6 +217,27 @@ async fn show(
     Ok((position, Json(service.into())))
 }
 
+/// Adds a service with its first pricing, or enables a disabled one with it.
+///
+/// Announced as `PRICING_CREATED`.
+#[utoipa::path(
+    post, path = "/services", operation_id = "createService", tag = "services",
+    request_body(
+        description = "A pricing: a file `pricing` in a form, the YAML itself, or the URL to fetch it from; 2 MiB at most.",
+        content(
+            (UploadForm = "multipart/form-data"),
+            (Pricing2Yaml = "application/yaml"),
+            (UploadUrl = "application/json"),
+        ),
+    ),
+    responses(
+        (status = 201, description = "the service", body = ServiceBody),
+        (status = 400, response = Invalid),
+        (status = 409, response = Conflict),
+        (status = 413, response = TooLarge),
+        (status = 415, response = Unsupported),
+    ),
+)]
 async fn create(
     State(api): State<Api>,
     upload: Upload,
@@ -251,6 +308,20 @@ fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
         .collect()
 }
 
+/// Renames a service.
+#[utoipa::path(
+    put, path = "/services/{serviceName}", operation_id = "renameService", tag = "services",
+    params(("serviceName" = String, Path, example = "Zoom", description = "in any case")),
+    request_body = NewName,
+    responses(
+        (status = 200, description = "the service", body = ServiceBody),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+        (status = 413, response = TooLarge),
+        (status = 415, response = Unsupported),
+    ),
+)]
 async fn rename(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
@@ -287,6 +358,18 @@ async fn rename_once(pool: &PgPool, service_name: &str, new_name: &str) -> Resul
     Ok(service)
 }
 
+/// Disables a service and archives its pricings.
+///
+/// Announced as `SERVICE_DISABLED`.
+#[utoipa::path(
+    delete, path = "/services/{serviceName}", operation_id = "disableService", tag = "services",
+    params(("serviceName" = String, Path, example = "Zoom", description = "in any case")),
+    responses(
+        (status = 204, description = "it is disabled"),
+        (status = 400, response = Invalid),
+        (status = 404, response = NotFound),
+    ),
+)]
 async fn disable(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
@@ -313,7 +396,14 @@ async fn enabled_whole(tx: &mut PgConnection, service_name: &str) -> Result<Serv
         .ok_or_else(|| Error::no_service(service_name))
 }
 
-async fn prune(State(api): State<Api>) -> Result<Json<Value>, Error> {
+/// Deletes all services and pricings.
+///
+/// Announced as `SERVICE_DISABLED` for each service that was enabled.
+#[utoipa::path(
+    delete, path = "/services", operation_id = "pruneServices", tag = "services",
+    responses((status = 200, description = "how many there were", body = Message)),
+)]
+async fn prune(State(api): State<Api>) -> Result<Json<Message>, Error> {
     let deleted = settle(LONG_LIMIT, async || {
         let mut tx = store::begin_long(&api.pool).await?;
         let deleted = store::services::delete_all(&mut *tx).await?;
@@ -321,7 +411,7 @@ async fn prune(State(api): State<Api>) -> Result<Json<Value>, Error> {
         Ok(deleted)
     })
     .await?;
-    Ok(Json(
-        json!({ "message": format!("Pruned {deleted} services") }),
-    ))
+    Ok(Json(Message {
+        message: format!("Pruned {deleted} services"),
+    }))
 }

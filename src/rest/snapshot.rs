@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponseParts, ResponseParts};
 use sqlx::postgres::PgTransaction;
+use utoipa::ToSchema;
 
 use super::{Api, Error};
 use crate::journal::{Position, Seen};
@@ -24,7 +25,10 @@ pub(super) struct Snapshot {
     pub(super) position: EventPosition,
 }
 
-/// The header `Event-Position`.
+/// The header `Event-Position`: a place in the order of events. What an answer
+/// shows, and the events after its position, are all that there is.
+#[derive(ToSchema)]
+#[schema(value_type = String)]
 pub(super) struct EventPosition(HeaderValue);
 
 impl Snapshot {

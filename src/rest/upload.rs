@@ -36,14 +36,7 @@ impl FromRequest<Api> for Upload {
     type Rejection = Error;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Error> {
-        let received = tokio::time::timeout(BODY_LIMIT, Received::read(request)).await;
-        let Ok(received) = received else {
-            return Err(Error::Invalid(format!(
-                "the body did not arrive within {} seconds",
-                BODY_LIMIT.as_secs()
-            )));
-        };
-        match received? {
+        match in_time(Received::read(request)).await? {
             Received::File(source) => Ok(Self {
                 document: parse(source.clone()).await?,
                 source,
@@ -108,14 +101,28 @@ async fn parse(source: Bytes) -> Result<PricingDocument, Error> {
         .map_err(|error| Error::Invalid(error.to_string()))
 }
 
+/// Cuts off a body that does not arrive.
+async fn in_time<T>(reading: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(BODY_LIMIT, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(Error::Invalid(format!(
+            "the body did not arrive within {} seconds",
+            BODY_LIMIT.as_secs()
+        ))),
+    }
+}
+
 /// Reads a whole body, of the size of a pricing at most.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Error> {
-    let body = Bytes::from_request(request, &())
-        .await
-        .map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Error::Invalid("the body broke off".to_owned()),
-        })?;
+    let body = in_time(async {
+        Bytes::from_request(request, &())
+            .await
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+                _ => Error::Invalid("the body broke off".to_owned()),
+            })
+    })
+    .await?;
     if body.len() > MAX_PRICING_BYTES {
         return Err(too_large());
     }

@@ -6,53 +6,103 @@
 //! a write has been waiting for too long.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use chrono::{DateTime, Utc};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
+
+use super::places::{Place, Places};
+use crate::metrics::{Ended, Latency, Metrics};
+
+/// The pause after a connection could not be taken: descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is logged that no more connections are taken.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Accepts connections that count.
 #[derive(Debug)]
 pub struct MeteredListener {
     listener: TcpListener,
+    places: Places,
     write_timeout: Duration,
+    metrics: Arc<Metrics>,
+    /// When it was last logged that no more are taken.
+    warned: Option<Instant>,
 }
 
 impl MeteredListener {
-    /// A connection whose peer takes nothing for `write_timeout` is closed.
-    pub fn new(listener: TcpListener, write_timeout: Duration) -> Self {
+    /// A connection for which there is no place is closed at once; one whose peer
+    /// takes nothing for `write_timeout`, then.
+    pub fn new(
+        listener: TcpListener,
+        places: Places,
+        write_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             listener,
+            places,
             write_timeout,
+            metrics,
+            warned: None,
         }
     }
-}
 
-impl Listener for MeteredListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "events may be held back for a few milliseconds");
+    /// The next connection that has a place. Cancel safe.
+    pub async fn accept(&mut self) -> Connection {
+        loop {
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                // The peer gave up before it was its turn.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    self.warn(&error.to_string());
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = match self.places.take(peer.ip()) {
+                Ok(place) => place,
+                Err(refused) => {
+                    self.metrics.refused(refused);
+                    self.warn(&refused.to_string());
+                    continue;
+                }
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "events may be held back for a few milliseconds");
+            }
+            return Connection::new(stream, place, self.write_timeout, &self.metrics);
         }
-        (Connection::new(stream, self.write_timeout), address)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(&self.listener)
+    /// Once a minute: whoever opens connections all the time shall not fill the log.
+    fn warn(&mut self, cause: &str) {
+        let now = Instant::now();
+        if self
+            .warned
+            .is_none_or(|warned| now.duration_since(warned) > WARN_INTERVAL)
+        {
+            self.warned = Some(now);
+            warn!(cause, "connections are refused");
+        }
     }
 }
 
@@ -62,6 +112,14 @@ pub struct Meter {
     written: AtomicU64,
     progress: Notify,
     closed: CancellationToken,
+    hung_up: AtomicBool,
+    /// Woken when there is nothing more to read: hung up, or given up.
+    reader: AtomicWaker,
+    change_to_write: Latency,
+    /// Up to where the bytes are written when a timed message is; 0: none is timed.
+    timed_end: AtomicU64,
+    /// When the row of the timed message changed, in microseconds since 1970.
+    timed_since_us: AtomicI64,
 }
 
 impl Meter {
@@ -79,6 +137,34 @@ impl Meter {
     pub fn closed(&self) -> &CancellationToken {
         &self.closed
     }
+
+    /// Ends the connection as if its peer had: whoever reads from it finds the end.
+    pub fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// Times from `changed_at` on until `end` bytes are written, unless it times
+    /// another message.
+    pub fn time(&self, changed_at: DateTime<Utc>, end: u64) {
+        if self.timed_end.load(Ordering::Acquire) == 0 {
+            let since_us = changed_at.timestamp_micros();
+            self.timed_since_us.store(since_us, Ordering::Relaxed);
+            self.timed_end.store(end, Ordering::Release);
+        }
+    }
+
+    fn wrote(&self, bytes: u64) {
+        let written = self.written.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.progress.notify_waiters();
+        let end = self.timed_end.load(Ordering::Acquire);
+        if end != 0 && written >= end {
+            let since_us = self.timed_since_us.load(Ordering::Relaxed);
+            let since = DateTime::from_timestamp_micros(since_us).unwrap_or_default();
+            self.change_to_write.observe_between(since, Utc::now());
+            self.timed_end.store(0, Ordering::Release);
+        }
+    }
 }
 
 /// Put beside each request: the meter of the connection that it came on.
@@ -86,14 +172,6 @@ impl Meter {
 pub struct ConnectionInfo {
     /// The meter.
     pub meter: Arc<Meter>,
-}
-
-impl Connected<IncomingStream<'_, MeteredListener>> for ConnectionInfo {
-    fn connect_info(stream: IncomingStream<'_, MeteredListener>) -> Self {
-        Self {
-            meter: Arc::clone(&stream.io().meter),
-        }
-    }
 }
 
 /// A TCP connection that counts.
@@ -104,20 +182,38 @@ pub struct Connection {
     write_timeout: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Woken when the connection is given up.
-    reader: Option<Waker>,
     given_up: bool,
+    metrics: Arc<Metrics>,
+    /// Free again when the connection is gone.
+    _place: Place,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+    fn new(
+        stream: TcpStream,
+        place: Place,
+        write_timeout: Duration,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let meter = Meter {
+            change_to_write: metrics.change_to_write(),
+            ..Meter::default()
+        };
         Self {
             stream,
-            meter: Arc::default(),
+            meter: Arc::new(meter),
             write_timeout,
             stalled: None,
-            reader: None,
             given_up: false,
+            metrics: Arc::clone(metrics),
+            _place: place,
+        }
+    }
+
+    /// What others may know of it.
+    pub fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            meter: Arc::clone(&self.meter),
         }
     }
 
@@ -129,8 +225,7 @@ impl Connection {
         match written {
             Poll::Ready(Ok(bytes)) => {
                 self.stalled = None;
-                self.meter.written.fetch_add(bytes as u64, Ordering::AcqRel);
-                self.meter.progress.notify_waiters();
+                self.meter.wrote(bytes as u64);
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -152,12 +247,11 @@ impl Connection {
     fn give_up(&mut self) {
         self.given_up = true;
         debug!("a client took nothing for too long; closing its connection");
+        self.metrics.ended(Ended::WriteTimeout);
         if let Err(error) = self.stream.set_zero_linger() {
             debug!(%error, "the connection lingers");
         }
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
+        self.meter.reader.wake();
     }
 }
 
@@ -185,7 +279,10 @@ impl AsyncRead for Connection {
         }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() {
-            self.reader = Some(cx.waker().clone());
+            self.meter.reader.register(cx.waker());
+            if self.meter.hung_up.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
         }
         read
     }

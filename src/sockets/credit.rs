@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::connection::Meter;
 use super::lines::{Lines, Polls};
 
@@ -42,10 +44,9 @@ enum Transport {
 }
 
 impl Credit {
-    /// For a session whose first request came on the connection of `meter`, as a
-    /// websocket or not.
+    /// For a session with this websocket, or none if it polls.
     pub fn new(session: String, lines: Arc<Lines>, websocket: Option<Arc<Meter>>) -> Self {
-        let transport = match websocket.or_else(|| lines.upgraded(&session)) {
+        let transport = match websocket {
             Some(meter) => Transport::websocket(meter),
             None => Transport::Polling {
                 polls: lines.polls(&session),
@@ -71,8 +72,14 @@ impl Credit {
                 self.transport = Transport::websocket(meter);
             }
             match &mut self.transport {
-                Transport::Websocket { meter, ends, .. } => {
+                Transport::Websocket {
+                    meter,
+                    ends,
+                    last_end,
+                } => {
                     if ends.len() < WINDOW_MESSAGES {
+                        // Before the message is there: it may be written at once.
+                        *last_end = meter.written().max(*last_end);
                         return;
                     }
                     let progress = meter.progress().notified();
@@ -104,15 +111,23 @@ impl Credit {
         }
     }
 
+    /// Has it timed, as one of many, how long after a change its message is written:
+    /// the next, of about so many bytes.
+    pub fn time(&self, changed_at: DateTime<Utc>, text_bytes: usize) {
+        if let Transport::Websocket {
+            meter, last_end, ..
+        } = &self.transport
+        {
+            let begin = meter.written().max(*last_end);
+            meter.time(changed_at, begin + frame_bytes(text_bytes));
+        }
+    }
+
     /// Says that a message of so many bytes, as one websocket text, was sent.
     pub fn spend(&mut self, text_bytes: usize) {
         match &mut self.transport {
-            Transport::Websocket {
-                meter,
-                ends,
-                last_end,
-            } => {
-                *last_end = meter.written().max(*last_end) + frame_bytes(text_bytes);
+            Transport::Websocket { ends, last_end, .. } => {
+                *last_end += frame_bytes(text_bytes);
                 ends.push_back(*last_end);
             }
             Transport::Polling { sent, .. } => *sent += 1,

@@ -5,6 +5,7 @@
 //! task serves it, at its own pace.
 
 pub mod connection;
+pub mod places;
 pub mod lines;
 pub mod credit;
 pub mod subscriber;
@@ -18,16 +19,18 @@ use axum::middleware::from_fn_with_state;
 use serde_json::Value;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::api_key::ApiKeys;
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
-use connection::ConnectionInfo;
+use crate::metrics::Ended;
+use connection::{ConnectionInfo, Meter};
 use credit::Credit;
 use lines::Lines;
 use subscriber::{Positions, Sources, Subscription};
@@ -70,6 +73,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sockets {
     io: SocketIo,
+    lines: Arc<Lines>,
     subscribers: TaskTracker,
     stop: CancellationToken,
 }
@@ -97,20 +101,21 @@ impl Sockets {
         let (layer, io) = builder.build_layer();
         let sockets = Self {
             io: io.clone(),
+            lines: Arc::default(),
             subscribers: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         // Some client libraries open it, and hear nothing on it.
         io.ns("/", async || {});
         let handshake = Arc::new(Handshake {
-            lines: Arc::default(),
+            lines: Arc::clone(&sockets.lines),
             sources,
             access: options.access,
             keys: Arc::clone(&options.keys),
             subscribers: sockets.subscribers.clone(),
             stop: sockets.stop.clone(),
         });
-        let lines = Arc::clone(&handshake.lines);
+        let lines = Arc::clone(&sockets.lines);
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
@@ -125,15 +130,71 @@ impl Sockets {
         (router, sockets)
     }
 
-    /// Closes all clients, telling them, within two seconds.
+    /// Counts the clients.
+    pub fn clients(&self) -> Clients {
+        Clients(self.io.clone())
+    }
+
+    /// Ends the websockets of all clients, within two seconds. Nobody takes leave by
+    /// Engine.IO's own packet: python-socketio would not come back after it. For the
+    /// same reason a poll that waits is not answered.
     pub async fn close(self) {
         self.subscribers.close();
-        self.stop.cancel();
-        if timeout(CLOSE_TIMEOUT, self.io.close()).await.is_err() {
-            debug!("some clients did not take their leave");
+        let clients = self.io.of(NAMESPACE).map(|clients| clients.sockets());
+        for socket in clients.unwrap_or_default() {
+            if let Some(websocket) = websocket_of(&socket, &self.lines) {
+                websocket.hang_up();
+            }
         }
+        self.stop.cancel();
         let _ = timeout(CLOSE_TIMEOUT, self.subscribers.wait()).await;
         info!("the sockets are closed");
+    }
+}
+
+/// The connection of a client's websocket; none if it polls.
+fn websocket_of(socket: &SocketRef, lines: &Lines) -> Option<Arc<Meter>> {
+    let request = socket.req_parts();
+    let began_as_websocket = request
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("transport=websocket"));
+    if !began_as_websocket {
+        return lines.upgraded(socket.id.as_str());
+    }
+    let info = request.extensions.get::<ConnectInfo<ConnectionInfo>>();
+    info.map(|info| Arc::clone(&info.0.meter))
+}
+
+/// The clients of the namespace, to be counted.
+#[derive(Clone, Debug)]
+pub struct Clients(SocketIo);
+
+impl Clients {
+    /// How many use a transport now.
+    pub fn count(&self, transport: TransportType) -> usize {
+        let sockets = self.0.of(NAMESPACE).map(|clients| clients.sockets());
+        let sockets = sockets.unwrap_or_default().into_iter();
+        sockets
+            .filter(|socket| socket.transport_type() == transport)
+            .count()
+    }
+}
+
+/// Why the program disconnected a client; none if the client went by itself or
+/// was lost, or the program stops.
+fn ended(reason: DisconnectReason) -> Option<Ended> {
+    match reason {
+        DisconnectReason::HeartbeatTimeout => Some(Ended::Heartbeat),
+        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
+            Some(Ended::Protocol)
+        }
+        // Nothing else disconnects a client alone.
+        DisconnectReason::ServerNSDisconnect => Some(Ended::BehindTheJournal),
+        DisconnectReason::TransportClose
+        | DisconnectReason::TransportError
+        | DisconnectReason::ClientNSDisconnect
+        | DisconnectReason::ClosingServer => None,
     }
 }
 
@@ -169,9 +230,19 @@ impl Handshake {
             return Err(Refusal::Unauthorized);
         }
         let subscription = self.subscription(auth).await?;
-        let closed = self.stop.child_token();
+        // The connection may go before anybody can be told.
+        let closed = match websocket_of(socket, &self.lines) {
+            Some(websocket) => websocket.closed().child_token(),
+            None => self.stop.child_token(),
+        };
         let on_disconnect = closed.clone();
-        socket.on_disconnect(async move || on_disconnect.cancel());
+        let metrics = Arc::clone(&self.sources.metrics);
+        socket.on_disconnect(async move |reason: DisconnectReason| {
+            if let Some(reason) = ended(reason) {
+                metrics.ended(reason);
+            }
+            on_disconnect.cancel();
+        });
         socket.extensions.insert(Admitted {
             subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
             closed,
@@ -234,20 +305,8 @@ impl Handshake {
         let Some(subscription) = subscription else {
             return;
         };
-        let meter = socket
-            .req_parts()
-            .extensions
-            .get::<ConnectInfo<ConnectionInfo>>()
-            .map(|info| Arc::clone(&info.0.meter));
-        let began_as_websocket = socket
-            .req_parts()
-            .uri
-            .query()
-            .is_some_and(|query| query.contains("transport=websocket"));
-        let websocket = meter.filter(|_| began_as_websocket);
-        let gone = websocket.as_ref().map(|meter| meter.closed().clone());
-        let session = socket.id.to_string();
-        let credit = Credit::new(session, Arc::clone(&self.lines), websocket);
+        let websocket = websocket_of(&socket, &self.lines);
+        let credit = Credit::new(socket.id.to_string(), Arc::clone(&self.lines), websocket);
         let closed = admitted.closed;
         let sources = Arc::clone(&self.sources);
         self.subscribers.spawn(subscriber::serve(
@@ -256,7 +315,6 @@ impl Handshake {
             sources,
             credit,
             closed,
-            gone,
         ));
     }
 }

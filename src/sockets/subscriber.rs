@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
@@ -20,6 +19,7 @@ use tracing::{debug, warn};
 use super::credit::Credit;
 use crate::journal::history::PAGE_ROWS;
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
+use crate::metrics::Metrics;
 
 /// How many recent events are taken at a time.
 const TAKE_EVENTS: usize = 64;
@@ -104,17 +104,17 @@ pub struct Sources {
     pub recent: Arc<Recent>,
     /// The journal.
     pub history: Arc<History>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
-/// Serves one client until it goes away, or `closed` or the connection's own `gone`
-/// is cancelled.
+/// Serves one client until it goes away or `closed` is cancelled.
 pub async fn serve(
     socket: SocketRef,
     subscription: Subscription,
     sources: Arc<Sources>,
     credit: Credit,
     closed: CancellationToken,
-    gone: Option<CancellationToken>,
 ) {
     let subscriber = Subscriber {
         socket,
@@ -123,10 +123,9 @@ pub async fn serve(
         credit,
     };
     tokio::select! {
+        biased;
         Gone = subscriber.run() => {}
         () = closed.cancelled() => {}
-        // The connection may have gone before anybody could be told.
-        Some(()) = OptionFuture::from(gone.as_ref().map(CancellationToken::cancelled)) => {}
     }
 }
 
@@ -142,8 +141,12 @@ impl Subscriber {
         loop {
             let served = match self.subscription.mode {
                 Mode::Live(_) => self.take_recent().await,
-                // Large, and most clients never need it.
-                Mode::Journal => Box::pin(self.read_journal()).await,
+                Mode::Journal => {
+                    let metrics = Arc::clone(&self.sources.metrics);
+                    let _reading = metrics.reading_journal();
+                    // Large, and most clients never need it.
+                    Box::pin(self.read_journal()).await
+                }
             };
             if let Err(gone) = served {
                 return gone;
@@ -196,6 +199,8 @@ impl Subscriber {
             Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
             None => event.position(),
         };
+        self.credit
+            .time(event.changed_at, FRAME_TEXT_BYTES + event.json.get().len());
         self.send(&event.json, position).await
     }
 
@@ -256,6 +261,7 @@ impl Subscriber {
                 Err(_) => return Err(Gone),
             }
         }
+        self.sources.metrics.delivered();
         let position_bytes = text.map_or(0, |text| text.len() + 3);
         self.credit
             .spend(FRAME_TEXT_BYTES + json.get().len() + position_bytes);

@@ -200,3 +200,34 @@ pub async fn prune(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<u6
     .await?;
     Ok(pruned.rows_affected())
 }
+
+/// How the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, FromRow)]
+pub struct Vitals {
+    /// About how many rows it has.
+    pub rows: i64,
+    /// How long ago, in seconds, the oldest was written; 0 if there is none.
+    pub oldest_age_s: f64,
+    /// How full the queue of NOTIFY is, from 0 to 1.
+    pub notify_queue_usage: f64,
+}
+
+/// How the journal is.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn vitals(executor: impl PgExecutor<'_>) -> sqlx::Result<Vitals> {
+    sqlx::query_as(
+        "select
+            pg_stat_get_live_tuples('space_events.row_changes'::regclass) as rows,
+            coalesce((
+                select extract(epoch from clock_timestamp() - changed_at)
+                from space_events.row_changes
+                order by id
+                limit 1), 0)::float8 as oldest_age_s,
+            pg_notification_queue_usage() as notify_queue_usage",
+    )
+    .fetch_one(executor)
+    .await
+}

@@ -7,9 +7,10 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sqlx::{FromRow, PgExecutor};
+use utoipa::ToSchema;
 
 /// Whether a pricing is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
     /// It can be subscribed to.
@@ -80,11 +81,13 @@ pub struct ServiceRow {
 }
 
 /// In which order services are listed; case does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
 pub enum NameOrder {
     /// From A to Z.
+    #[schema(rename = "asc")]
     Ascending,
     /// From Z to A.
+    #[schema(rename = "desc")]
     Descending,
 }
 

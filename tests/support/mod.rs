@@ -46,7 +46,7 @@ impl TestApp {
         Self::start_with(database, Settings::default()).await
     }
 
-    /// On a database, with other settings.
+    /// On a database, with other settings; on a free port if they name none.
     pub async fn start_with(database: &Database, settings: Settings) -> Self {
         Self::start_at(&database.url, settings).await
     }
@@ -55,7 +55,7 @@ impl TestApp {
     pub async fn start_at(url: &str, settings: Settings) -> Self {
         let settings = Settings {
             database_url: Some(url.to_owned()),
-            port: Some("0".to_owned()),
+            port: settings.port.clone().or(Some("0".to_owned())),
             ..settings
         };
         let config = Config::check(settings)

@@ -28,7 +28,12 @@ pub fn command() -> Command {
 impl Program {
     /// Starts it, on a free port unless the settings say otherwise.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let mut child = command()
+        Self::start_by(command(), settings)
+    }
+
+    /// As [`Program::start`], by another command.
+    pub fn start_by(mut command: Command, settings: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("PORT", "0")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
@@ -112,11 +117,17 @@ impl Program {
     }
 
     /// Waits for its end; its exit code.
-    pub fn wait(mut self) -> Option<i32> {
+    pub fn wait(self) -> Option<i32> {
+        self.wait_and_read().0
+    }
+
+    /// Waits for its end; its exit code, and what it logged that was not yet read.
+    pub fn wait_and_read(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
+                let rest: Vec<String> = self.lines.iter().collect();
+                return (status.code(), rest.join("\n"));
             }
             assert!(begun.elapsed() < LIMIT, "it does not end");
             std::thread::sleep(Duration::from_millis(10));

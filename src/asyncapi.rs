@@ -1,0 +1,208 @@
+//! The events written down: an AsyncAPI 3.0 document. Its schemas are those of
+//! [`event`](crate::event)'s types.
+
+use serde_json::{Map, Value, json};
+use utoipa::{PartialSchema as _, ToSchema as _};
+
+use crate::event::Event;
+
+/// The document.
+pub fn document() -> Value {
+    let mut schemas = Map::new();
+    schemas.insert("Position".to_owned(), json!({
+        "type": "string",
+        "description": "A place in the order of events, the same on every instance. Opaque: to be sent back as `since`.",
+    }));
+    let mut parts = Vec::new();
+    Event::schemas(&mut parts);
+    for (name, schema) in parts {
+        schemas.insert(name, json!(schema));
+    }
+    let mut messages = Map::new();
+    for schema in variants() {
+        let code = code(&schema);
+        messages.insert(code.clone(), announcement(&code, &schema));
+        schemas.insert(code, schema);
+    }
+    let announced: Vec<Value> = references("#/channels/pricings/messages/", messages.keys());
+    for (name, message) in handshake() {
+        messages.insert(name.to_owned(), message);
+    }
+    let channel_messages: Map<String, Value> = messages
+        .keys()
+        .map(|name| (name.clone(), reference("#/components/messages/", name)))
+        .collect();
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "space-events",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Every committed change of services and pricings, once and in order, over Socket.IO. The requests that make such changes: `openapi.json`.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "socketio": {
+                "host": "{host}",
+                "pathname": "/events/",
+                "protocol": "ws",
+                "description": "Socket.IO 5 over Engine.IO 4, by websocket or polling, with `path: \"/events\"`. Where SOCKET_AUTH is `key`, `apiKey` is asked for.",
+                "variables": { "host": { "default": "localhost:5403" } },
+            },
+        },
+        "channels": {
+            "pricings": {
+                "address": "/pricings",
+                "title": "The namespace /pricings",
+                "description": "Whoever has joined it hears every event that commits after the server's answer to CONNECT.",
+                "servers": [{ "$ref": "#/servers/socketio" }],
+                "messages": channel_messages,
+                "bindings": {
+                    "ws": {
+                        "method": "GET",
+                        "query": {
+                            "type": "object",
+                            "properties": {
+                                "EIO": { "type": "string", "const": "4" },
+                                "transport": { "type": "string", "enum": ["websocket", "polling"] },
+                            },
+                            "required": ["EIO", "transport"],
+                        },
+                        "bindingVersion": "0.1.0",
+                    },
+                },
+            },
+        },
+        "operations": {
+            "join": {
+                "action": "receive",
+                "summary": "A client joins the namespace, and is let in or refused.",
+                "channel": { "$ref": "#/channels/pricings" },
+                "messages": references("#/channels/pricings/messages/", ["CONNECT"]),
+                "reply": {
+                    "channel": { "$ref": "#/channels/pricings" },
+                    "messages": references("#/channels/pricings/messages/", ["CONNECTED", "CONNECT_ERROR"]),
+                },
+            },
+            "announce": {
+                "action": "send",
+                "summary": "The event `message`, for every committed change.",
+                "channel": { "$ref": "#/channels/pricings" },
+                "messages": announced,
+            },
+        },
+        "components": {
+            "messages": messages,
+            "schemas": schemas,
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "httpApiKey",
+                    "name": "x-api-key",
+                    "in": "header",
+                    "description": "A key of any scope. A browser sends it as `apiKey` in its handshake.",
+                },
+            },
+        },
+    })
+}
+
+/// The schema of each event.
+fn variants() -> Vec<Value> {
+    match json!(Event::schema()).get_mut("oneOf").map(Value::take) {
+        Some(Value::Array(variants)) => variants,
+        _ => Vec::new(),
+    }
+}
+
+/// The code of an event, by its schema.
+fn code(schema: &Value) -> String {
+    let code = schema.pointer("/properties/code/enum/0");
+    code.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// One of the events as a message. AsyncAPI knows one payload; Socket.IO's event
+/// has a list of arguments.
+fn announcement(code: &str, schema: &Value) -> Value {
+    json!({
+        "name": code,
+        "summary": schema.get("description"),
+        "description": "Sent as the event `message`. To a client that passed `since` in its handshake a second argument tells the event's position.",
+        "payload": reference("#/components/schemas/", code),
+        "x-socket-io": {
+            "event": "message",
+            "arguments": {
+                "type": "array",
+                "items": references("#/components/schemas/", [code, "Position"]),
+                "additionalItems": false,
+                "minItems": 1,
+                "maxItems": 2,
+            },
+        },
+    })
+}
+
+/// What is said when a client joins.
+fn handshake() -> [(&'static str, Value); 3] {
+    [
+        (
+            "CONNECT",
+            json!({
+                "summary": "A client joins: the packet `40/pricings,{…}`.",
+                "description": "In most libraries the option `auth`.",
+                "payload": {
+                    "type": "object",
+                    "properties": {
+                        "since": {
+                            "type": ["string", "null"],
+                            "description": "Asks for positions. Empty: from now on. A position: first everything that committed after it, with no gap and nothing twice.",
+                        },
+                        "apiKey": {
+                            "type": "string",
+                            "description": "A key, where SOCKET_AUTH is `key`.",
+                        },
+                    },
+                },
+            }),
+        ),
+        (
+            "CONNECTED",
+            json!({
+                "summary": "The client is in: the packet `40/pricings,{…}`.",
+                "payload": {
+                    "type": "object",
+                    "properties": { "sid": { "type": "string" } },
+                    "required": ["sid"],
+                },
+            }),
+        ),
+        (
+            "CONNECT_ERROR",
+            json!({
+                "summary": "The client is refused: the packet `44/pricings,{…}`.",
+                "description": "The connection stays.",
+                "payload": {
+                    "type": "object",
+                    "properties": {
+                        "message": {
+                            "type": "string",
+                            "description": "Begins with a code. POSITION_EXPIRED: list again, and subscribe from there.",
+                            "pattern": "^(UNAUTHORIZED|UNAVAILABLE|POSITION_INVALID|POSITION_EXPIRED): ",
+                        },
+                    },
+                    "required": ["message"],
+                },
+            }),
+        ),
+    ]
+}
+
+fn references<'a>(
+    place: &str,
+    names: impl IntoIterator<Item = &'a (impl AsRef<str> + ?Sized + 'a)>,
+) -> Vec<Value> {
+    let names = names.into_iter();
+    names.map(|name| reference(place, name.as_ref())).collect()
+}
+
+fn reference(place: &str, name: &str) -> Value {
+    json!({ "$ref": format!("{place}{name}") })
+}

@@ -1,0 +1,353 @@
+//! What is counted while the program runs, for `GET /metrics`.
+//!
+//! Everything here is a plain atomic: counting holds nobody up. What has to be
+//! asked of the database is asked by [`crate::scrape`], when somebody wants to
+//! know.
+
+mod latency;
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use latency::Latency;
+
+use crate::event::Event;
+
+/// What each name begins with.
+pub const PREFIX: &str = "space_events";
+
+/// One label whose values are known beforehand.
+type Label = [(&'static str, &'static str); 1];
+
+/// Why the program ended a client's connection, while it ran: what it does at its
+/// end nobody can ask it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It took nothing for too long.
+    WriteTimeout,
+    /// It did not answer a ping.
+    Heartbeat,
+    /// What it had to hear next is kept no more.
+    BehindTheJournal,
+    /// It did not speak the protocol.
+    Protocol,
+}
+
+impl Ended {
+    const ALL: [Self; 4] = [
+        Self::WriteTimeout,
+        Self::Heartbeat,
+        Self::BehindTheJournal,
+        Self::Protocol,
+    ];
+
+    fn label(self) -> Label {
+        [(
+            "reason",
+            match self {
+                Self::WriteTimeout => "write_timeout",
+                Self::Heartbeat => "heartbeat",
+                Self::BehindTheJournal => "behind_the_journal",
+                Self::Protocol => "protocol",
+            },
+        )]
+    }
+}
+
+/// Why a connection was closed as soon as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many as there may be.
+    TooMany,
+    /// There are as many from its address as there may be.
+    TooManyFromAddress,
+}
+
+impl Refused {
+    fn label(self) -> Label {
+        [(
+            "reason",
+            match self {
+                Self::TooMany => "max_connections",
+                Self::TooManyFromAddress => "max_connections_per_address",
+            },
+        )]
+    }
+}
+
+/// How a request was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    route: String,
+    method: &'static str,
+    status: u32,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    route: String,
+    method: &'static str,
+}
+
+/// The counts of one running program.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    created: Counter,
+    archived: Counter,
+    activated: Counter,
+    disabled: Counter,
+    change_to_publish: Latency,
+    change_to_write: Latency,
+    deliveries: Counter,
+    reading_journal: Gauge,
+    ended: Family<Label, Counter>,
+    connections: Gauge,
+    refused: Family<Label, Counter>,
+    reconnections: Counter,
+    pruned: Counter,
+    answers: Family<Answer, Counter>,
+    durations: Family<Asked, Latency>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let published = Family::<Label, Counter>::default();
+        let code = |code| published.get_or_create_owned(&[("code", code)]);
+        let metrics = Self {
+            registry: Registry::with_prefix(PREFIX),
+            created: code("PRICING_CREATED"),
+            archived: code("PRICING_ARCHIVED"),
+            activated: code("PRICING_ACTIVED"),
+            disabled: code("SERVICE_DISABLED"),
+            change_to_publish: Latency::default(),
+            change_to_write: Latency::default(),
+            deliveries: Counter::default(),
+            reading_journal: Gauge::default(),
+            ended: Family::default(),
+            connections: Gauge::default(),
+            refused: Family::default(),
+            reconnections: Counter::default(),
+            pruned: Counter::default(),
+            answers: Family::default(),
+            durations: Family::default(),
+        };
+        // A count that is there from the start can be seen to rise.
+        for reason in Ended::ALL {
+            drop(metrics.ended.get_or_create(&reason.label()));
+        }
+        for reason in [Refused::TooMany, Refused::TooManyFromAddress] {
+            drop(metrics.refused.get_or_create(&reason.label()));
+        }
+        metrics.registered(published)
+    }
+}
+
+impl Metrics {
+    fn registered(mut self, published: Family<Label, Counter>) -> Self {
+        let all = &mut self.registry;
+        all.register(
+            "build",
+            "The program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        all.register(
+            "published",
+            "Events handed to the clients of this instance, each counted once",
+            published,
+        );
+        all.register_with_unit(
+            "change_to_publish",
+            "From when the trigger recorded a change, in the writer's transaction and by the clock of the database, until its event was handed to the clients, by the clock of this program: the rest of the transaction is in it, and so is any difference of the two clocks (below zero counts as zero)",
+            Unit::Seconds,
+            self.change_to_publish.clone(),
+        );
+        all.register_with_unit(
+            "change_to_write",
+            "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: one change at a time for each connection, and none that a client catches up on from the journal",
+            Unit::Seconds,
+            self.change_to_write.clone(),
+        );
+        all.register(
+            "deliveries",
+            "Events handed to Engine.IO for a client, each once per client",
+            self.deliveries.clone(),
+        );
+        all.register(
+            "clients_reading_journal",
+            "Clients that came back or fell behind, and read the journal now",
+            self.reading_journal.clone(),
+        );
+        all.register(
+            "disconnects",
+            "Connections that the program ended; write_timeout counts connections of any kind, the other reasons clients of the namespace",
+            self.ended.clone(),
+        );
+        all.register(
+            "connections",
+            "TCP connections that are open",
+            self.connections.clone(),
+        );
+        all.register(
+            "connections_refused",
+            "TCP connections that were closed as soon as they came, by the setting that says so",
+            self.refused.clone(),
+        );
+        all.register(
+            "listen_reconnections",
+            "Times that the connection that listens was lost and made again",
+            self.reconnections.clone(),
+        );
+        all.register(
+            "journal_pruned_rows",
+            "Rows that this instance removed from the journal, since they are kept no longer",
+            self.pruned.clone(),
+        );
+        all.register(
+            "http_requests",
+            "Requests that were answered; the route is a pattern, /events for Engine.IO, or none",
+            self.answers.clone(),
+        );
+        all.register_with_unit(
+            "http_request_duration",
+            "How long requests took until their answer began; of Engine.IO, waiting for events included",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        self
+    }
+
+    /// Writes all counts in Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// As `text` has them.
+    pub fn write(&self, text: &mut String) -> fmt::Result {
+        prometheus_client::encoding::prometheus_text::encode(text, &self.registry)
+    }
+
+    /// Events are handed to the clients now; with each, when its row changed.
+    pub fn published<'e>(&self, events: impl Iterator<Item = (&'e Event, DateTime<Utc>)>) {
+        let now = Utc::now();
+        for (event, changed_at) in events {
+            let counter = match event {
+                Event::PricingCreated(_) => &self.created,
+                Event::PricingArchived(_) => &self.archived,
+                Event::PricingActivated(_) => &self.activated,
+                Event::ServiceDisabled(_) => &self.disabled,
+            };
+            counter.inc();
+            self.change_to_publish.observe_between(changed_at, now);
+        }
+    }
+
+    /// One event was handed to Engine.IO for one client.
+    pub fn delivered(&self) {
+        self.deliveries.inc();
+    }
+
+    /// A client reads the journal, until the guard is dropped.
+    pub fn reading_journal(&self) -> Counted<'_> {
+        self.reading_journal.inc();
+        Counted(&self.reading_journal)
+    }
+
+    /// The program ended a connection.
+    pub fn ended(&self, reason: Ended) {
+        self.ended.get_or_create(&reason.label()).inc();
+    }
+
+    /// A connection was closed as soon as it came.
+    pub fn refused(&self, reason: Refused) {
+        self.refused.get_or_create(&reason.label()).inc();
+    }
+
+    /// So many TCP connections are open.
+    pub fn set_connections(&self, count: usize) {
+        self.connections
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The connection that listens was made again.
+    pub fn listens_again(&self) {
+        self.reconnections.inc();
+    }
+
+    /// Rows of the journal were removed.
+    pub fn pruned(&self, rows: u64) {
+        self.pruned.inc_by(rows);
+    }
+
+    /// A request was answered. `route` is a pattern, never a path as it came;
+    /// methods that HTTP does not know are counted as one.
+    pub fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
+        const METHODS: [&str; 9] = [
+            "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+        ];
+        let known = METHODS.into_iter().find(|known| *known == method);
+        let asked = Asked {
+            route: route.to_owned(),
+            method: known.unwrap_or("other"),
+        };
+        self.durations.get_or_create(&asked).observe(took);
+        let answer = Answer {
+            route: asked.route,
+            method: asked.method,
+            status: status.into(),
+        };
+        self.answers.get_or_create(&answer).inc();
+    }
+
+    /// Where the time until a change is written to a client is counted.
+    pub fn change_to_write(&self) -> Latency {
+        self.change_to_write.clone()
+    }
+}
+
+/// Counts while it is there.
+#[derive(Debug)]
+pub struct Counted<'m>(&'m Gauge);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_counted_up_to_its_bound() {
+        let metrics = Metrics::default();
+        for took_us in [0, 500, 501, 300_000_000, 300_000_001] {
+            let took = Duration::from_micros(took_us);
+            metrics.answered("/x", "GET", 200, took);
+        }
+        metrics.answered("/x", "BREW", 405, Duration::ZERO);
+        let mut text = String::new();
+        metrics.write(&mut text).expect("text");
+        for line in [
+            r#"space_events_http_request_duration_seconds_bucket{route="/x",method="GET",le="0.0005"} 2"#,
+            r#"space_events_http_request_duration_seconds_bucket{route="/x",method="GET",le="0.001"} 3"#,
+            r#"space_events_http_request_duration_seconds_bucket{route="/x",method="GET",le="300"} 4"#,
+            r#"space_events_http_request_duration_seconds_bucket{route="/x",method="GET",le="+Inf"} 5"#,
+            r#"space_events_http_request_duration_seconds_count{route="/x",method="GET"} 5"#,
+            r#"space_events_http_request_duration_seconds_sum{route="/x",method="GET"} 600.001002"#,
+            r#"space_events_http_requests_total{route="/x",method="other",status="405"} 1"#,
+            r#"space_events_disconnects_total{reason="write_timeout"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

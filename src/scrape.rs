@@ -1,0 +1,242 @@
+//! `GET /metrics`: what was counted, and how things are, for Prometheus.
+//!
+//! What only the database knows is asked when somebody asks here, within a time
+//! limit. While it is away the rest is answered all the same, with
+//! `space_events_database_up 0`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use socketioxide::TransportType;
+use sqlx::PgPool;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::api_key::ApiKeys;
+use crate::journal::Recent;
+use crate::metrics::{Metrics, PREFIX};
+use crate::rest::Error;
+use crate::sockets::Clients;
+use crate::store;
+use crate::store::journal::Vitals;
+
+/// How long the database may take.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is looked at.
+#[derive(Clone, Debug)]
+pub struct Sights {
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the feed is.
+    pub recent: Arc<Recent>,
+    /// Who is there.
+    pub clients: Clients,
+    /// The database, and the connections to it.
+    pub pool: PgPool,
+    /// Who may know; empty: everybody.
+    pub keys: Arc<ApiKeys>,
+}
+
+/// The route.
+pub fn router(sights: Sights) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .with_state(sights)
+}
+
+async fn scrape(State(sights): State<Sights>, headers: HeaderMap) -> Response {
+    if !sights.keys.is_empty() && !knows_key(&sights.keys, &headers) {
+        let mut response = Error::Unauthorized.into_response();
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    let database = match timeout(TIME_LIMIT, ask(&sights.pool)).await {
+        Ok(Ok(database)) => Some(database),
+        Ok(Err(error)) => {
+            debug!(%error, "the database is away for a scrape");
+            None
+        }
+        Err(_) => {
+            debug!("the database is too slow for a scrape");
+            None
+        }
+    };
+    let mut text = String::new();
+    let written = sights
+        .metrics
+        .write(&mut text)
+        .and_then(|()| sights.write(database.as_ref(), &mut text));
+    if let Err(error) = written {
+        return Error::Fault(error.into()).into_response();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, text).into_response()
+}
+
+/// Any key will do, as the API takes it, or as Prometheus can send it.
+fn knows_key(keys: &ApiKeys, headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let bearer = text("authorization").and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    [text("x-api-key"), bearer]
+        .into_iter()
+        .flatten()
+        .any(|key| keys.scope_of(key).is_some())
+}
+
+/// What the database says.
+struct Database {
+    vitals: Vitals,
+    triggers_are_right: bool,
+}
+
+async fn ask(pool: &PgPool) -> sqlx::Result<Database> {
+    let mut connection = pool.acquire().await?;
+    Ok(Database {
+        vitals: store::journal::vitals(&mut *connection).await?,
+        triggers_are_right: store::capture::faults(&mut *connection).await?.is_empty(),
+    })
+}
+
+impl Sights {
+    /// How things are now.
+    fn write(&self, database: Option<&Database>, text: &mut String) -> fmt::Result {
+        let mut now = Registry::with_prefix(PREFIX);
+        let clients = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        for (name, transport) in [
+            ("websocket", TransportType::Websocket),
+            ("polling", TransportType::Polling),
+        ] {
+            clients
+                .get_or_create(&[("transport", name)])
+                .set(whole(self.clients.count(transport)));
+        }
+        now.register(
+            "clients",
+            "Clients that are connected to the namespace",
+            clients,
+        );
+        let follows = i64::from(self.recent.follows());
+        now.register(
+            "listening",
+            "Whether the connection that listens is there: 1 or 0",
+            gauge(follows),
+        );
+        now.register_with_unit(
+            "behind",
+            "How long ago all that could be read in the journal had been published; below two where all is well",
+            Unit::Seconds,
+            float_gauge(self.recent.behind().as_secs_f64()),
+        );
+        let pool = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        for (state, count) in [("in_use", open.saturating_sub(idle)), ("idle", idle)] {
+            pool.get_or_create(&[("state", state)]).set(whole(count));
+        }
+        now.register(
+            "pool_connections",
+            "Connections to the database for REST and for looking after the journal",
+            pool,
+        );
+        now.register(
+            "pool_connections_max",
+            "As many of them as there may be",
+            gauge(self.pool.options().get_max_connections().into()),
+        );
+        now.register(
+            "database_up",
+            "Whether the database answered for this scrape, in time: 1 or 0; what it would have said is left out at 0",
+            gauge(database.is_some().into()),
+        );
+        if let Some(database) = database {
+            database.register(&mut now);
+        }
+        prometheus_text::encode(text, &now)?;
+        if let Some(bytes) = resident_bytes() {
+            let mut process = Registry::default();
+            process.register_with_unit(
+                "process_resident_memory",
+                "Memory of the process",
+                Unit::Bytes,
+                gauge(bytes),
+            );
+            prometheus_text::encode(text, &process)?;
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    fn register(&self, now: &mut Registry) {
+        now.register(
+            "triggers_ok",
+            "Whether all triggers are as they should be: 1 or 0; at 0, changes are not announced",
+            gauge(self.triggers_are_right.into()),
+        );
+        now.register(
+            "journal_rows",
+            "Rows in the journal, as the statistics of Postgres have it",
+            gauge(self.vitals.rows),
+        );
+        now.register_with_unit(
+            "journal_oldest_row_age",
+            "How long ago the oldest row of the journal was written, by the clock of the database; 0 if there is none",
+            Unit::Seconds,
+            float_gauge(self.vitals.oldest_age_s),
+        );
+        now.register(
+            "notify_queue_usage_ratio",
+            "How full the queue of NOTIFY is, from 0 to 1, in the whole cluster; writers fail at 1",
+            float_gauge(self.vitals.notify_queue_usage),
+        );
+    }
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}
+
+fn float_gauge(value: f64) -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::<f64, AtomicU64>::default();
+    gauge.set(value);
+    gauge
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Where `/proc` says so.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

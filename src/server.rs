@@ -1,0 +1,96 @@
+//! HTTP over the connections that come: one task for each, until it is told to
+//! stop.
+//!
+//! As `axum::serve` does it, with two limits of its own: how long the head of a
+//! request may take, and how large it may be.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::debug;
+
+use crate::sockets::connection::MeteredListener;
+
+/// The largest head of a request; a larger one is answered with 431.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How long the head of a request may take; a connection whose takes longer is
+/// closed.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// The first, from the beginning of the connection.
+    pub first: Duration,
+    /// Each other, from the answer before: a connection may be idle for so long.
+    pub next: Duration,
+}
+
+/// Serves until `stop`, then finishes the requests that have begun. What became
+/// a websocket is waited for by nobody.
+pub async fn serve(
+    mut listener: MeteredListener,
+    router: Router,
+    head_limits: HeadLimits,
+    stop: CancellationToken,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_limits.next)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let mut tasks = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            Some(_) = tasks.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        let info = ConnectInfo(connection.info());
+        let router = router.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let has_asked = Arc::clone(&asked);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(info.clone());
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let served = http
+            .serve_connection(TokioIo::new(connection), service)
+            .with_upgrades();
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let mut served = pin!(served);
+            let too_late = async {
+                sleep(head_limits.first).await;
+                if has_asked.load(Ordering::Relaxed) {
+                    pending::<()>().await;
+                }
+            };
+            let ended = tokio::select! {
+                ended = served.as_mut() => ended,
+                () = too_late => return,
+                () = stop.cancelled() => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+            if let Err(error) = ended {
+                debug!(%error, "a connection broke off");
+            }
+        });
+    }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
+}

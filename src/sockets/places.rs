@@ -1,0 +1,141 @@
+//! How many connections there may be, in all and from one address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::{Metrics, Refused};
+
+/// The places for connections. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    /// None: as many as there are places.
+    most_per_address: Option<usize>,
+    taken: Mutex<Taken>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// Those that have any; empty where nobody asks.
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Places {
+    /// `most` in all; `most_per_address` from one IPv4 address or one /64 of IPv6,
+    /// which one host may have to itself.
+    pub fn new(most: usize, most_per_address: Option<usize>, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared {
+            most,
+            most_per_address,
+            taken: Mutex::default(),
+            metrics,
+        }))
+    }
+
+    /// Takes a place for a connection from `address`.
+    ///
+    /// # Errors
+    ///
+    /// There is none left.
+    pub fn take(&self, address: IpAddr) -> Result<Place, Refused> {
+        let address = counted_as(address);
+        let mut taken = self.0.lock();
+        if taken.all >= self.0.most {
+            return Err(Refused::TooMany);
+        }
+        if let Some(most) = self.0.most_per_address {
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= most {
+                return Err(Refused::TooManyFromAddress);
+            }
+            *count += 1;
+        }
+        taken.all += 1;
+        self.0.metrics.set_connections(taken.all);
+        drop(taken);
+        Ok(Place {
+            shared: Arc::clone(&self.0),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.shared.lock();
+        taken.all -= 1;
+        self.shared.metrics.set_connections(taken.all);
+        if let Entry::Occupied(mut count) = taken.by_address.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooMany => {
+                "as many are open as MAX_CONNECTIONS, or the limit of open files, allows"
+            }
+            Self::TooManyFromAddress => {
+                "as many are open from one address as MAX_CONNECTIONS_PER_ADDRESS allows"
+            }
+        })
+    }
+}
+
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_by_address_and_free_up() {
+        let places = Places::new(4, Some(2), Arc::default());
+        let take = |address: &str| places.take(address.parse().expect("an address"));
+        let first = take("2001:db8::1").expect("a place");
+        let _second = take("2001:db8::ffff:1").expect("a place");
+        assert_eq!(take("2001:db8::2").err(), Some(Refused::TooManyFromAddress));
+        let _third = take("2001:db8:0:1::1").expect("a place for another network");
+        let _fourth = take("192.0.2.1").expect("a place");
+        assert_eq!(take("192.0.2.1").err(), Some(Refused::TooMany));
+        drop(first);
+        let fifth = take("::ffff:192.0.2.1").expect("a place");
+        drop(fifth);
+        let _sixth = take("2001:db8::3").expect("a place");
+        assert_eq!(places.0.lock().by_address.len(), 3);
+    }
+}

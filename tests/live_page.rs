@@ -1,0 +1,436 @@
+//! The live page in a real browser, which `tests/clients/browser.mjs` drives.
+
+use std::process::Stdio;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use space_events::config::Settings;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+
+use crate::clients::command;
+use crate::support::{Database, LIMIT, TestApp, pricing};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_events_and_changes_services() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    app.upload("/services", &pricing("Zoom", "2024")).await;
+    let mut browser = Browser::open(&app).await;
+    browser.is("live").await;
+
+    // What is written in SQL appears, with the time that it took.
+    database
+        .sql(
+            "insert into services (name) values ('WireMock');
+            insert into pricings (service_name, version) values ('WireMock', '1')",
+        )
+        .await;
+    browser.row("PRICING_CREATED WireMock 1").await;
+    let delay = browser
+        .run("const cell = page.locator('#rows .delay').filter({ hasText: /\\d/ }).first(); return cell.innerText()")
+        .await;
+    let delay = delay.as_str().expect("a text");
+    assert!(delay.ends_with("ms") || delay.ends_with('s'), "{delay}");
+
+    // A service that was listed changes by its button, and the event comes.
+    browser
+        .run("await page.getByRole('button', { name: 'Archive Zoom 2024' }).click()")
+        .await;
+    browser.row("PRICING_ARCHIVED Zoom 2024").await;
+    browser
+        .run("await page.getByRole('button', { name: 'Activate Zoom 2024' }).press('Enter')")
+        .await;
+    browser.row("PRICING_ACTIVED Zoom 2024").await;
+    // One that came by an event too.
+    browser
+        .run("await page.getByRole('button', { name: 'Disable WireMock' }).click()")
+        .await;
+    browser.row("SERVICE_DISABLED WireMock").await;
+    browser
+        .run("await page.getByRole('heading', { name: 'WireMock' }).waitFor({ state: 'detached' })")
+        .await;
+
+    // The example is there: as another version of what exists, twice.
+    for version in ["1.0", "1.1"] {
+        browser
+            .run("await page.getByRole('button', { name: 'Add it' }).click()")
+            .await;
+        browser
+            .row(&format!("PRICING_CREATED Zoom {version}"))
+            .await;
+    }
+
+    // Names are text.
+    let name = "<img src=x onerror=\"document.title=1\">&lt;b>";
+    database
+        .sql(&format!(
+            "insert into services (name) values ('{name}');
+            insert into pricings (service_name, version) values ('{name}', '<script>document.title=2</script>')"
+        ))
+        .await;
+    browser
+        .row(&format!(
+            "PRICING_CREATED {name} <script>document.title=2</script>"
+        ))
+        .await;
+    browser
+        .run(&format!(
+            "await page.getByRole('heading', {{ name: {}, exact: true }}).waitFor()",
+            json!(name)
+        ))
+        .await;
+    assert_eq!(
+        browser
+            .run("return page.locator('main img, main script, main b').count()")
+            .await,
+        0
+    );
+    assert_eq!(
+        browser.run("return page.title()").await,
+        "space-events, live"
+    );
+
+    // Filters hide, and counts stay.
+    assert_eq!(browser.rows().await, 7);
+    browser
+        .run("await page.getByRole('searchbox').fill('zoom')")
+        .await;
+    browser.has_rows(4).await;
+    browser
+        .run("await page.getByRole('checkbox', { name: 'PRICING_CREATED' }).uncheck()")
+        .await;
+    browser.has_rows(2).await;
+    browser
+        .run("await page.getByRole('searchbox').fill('')")
+        .await;
+    browser.has_rows(3).await;
+    assert_eq!(browser.total().await, "7");
+    browser
+        .run("await page.getByRole('checkbox', { name: 'PRICING_CREATED' }).check()")
+        .await;
+
+    // While it is paused nothing moves; then all is there.
+    browser
+        .run("await page.getByRole('button', { name: 'Pause' }).click()")
+        .await;
+    database
+        .sql("update pricings set availability = 'archived' where version = '1.0'")
+        .await;
+    browser
+        .run("await page.getByRole('button', { name: 'Go on (1 new)' }).waitFor()")
+        .await;
+    assert_eq!(browser.rows().await, 7);
+    browser
+        .run("await page.getByRole('button', { name: 'Go on' }).click()")
+        .await;
+    browser.row("PRICING_ARCHIVED Zoom 1.0").await;
+    browser
+        .run("await page.getByRole('button', { name: 'Clear' }).click()")
+        .await;
+    browser.has_rows(0).await;
+    assert_eq!(browser.total().await, "0");
+
+    // It asked nobody else, and broke none of its rules.
+    assert_eq!(browser.run("return seen.complaints").await, json!([]));
+    browser.asked_only(&app).await;
+    browser.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_comes_back_with_its_position_and_bears_a_burst() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut browser = Browser::open(&app).await;
+    browser.is("live").await;
+    database
+        .sql(
+            "insert into services (name) values ('Zoom');
+            insert into pricings (service_name, version) values ('Zoom', '1')",
+        )
+        .await;
+    browser.row("PRICING_CREATED Zoom 1").await;
+
+    let restarted = Settings {
+        port: Some(app.address.port().to_string()),
+        ..Settings::default()
+    };
+    app.stop().await;
+    browser.is("lost").await;
+    database
+        .sql(
+            "insert into pricings (service_name, version) values ('Zoom', '2'), ('Zoom', '3');
+            update pricings set availability = 'archived' where version = '1'",
+        )
+        .await;
+    let app = TestApp::start_with(&database, restarted.clone()).await;
+    browser.is("live").await;
+    browser.says(": caught up 3 events.").await;
+    browser.row("PRICING_ARCHIVED Zoom 1").await;
+    assert_eq!(browser.total().await, "4");
+
+    // In the middle of a burst it answers; the rows are few and the count is true.
+    database
+        .sql(
+            "insert into pricings (service_name, version)
+            select 'Zoom', 'burst ' || n from generate_series(1, 10000) n order by n",
+        )
+        .await;
+    browser
+        .run("await page.getByRole('button', { name: 'Pause' }).click()")
+        .await;
+    browser
+        .run("await page.getByRole('button', { name: 'Go on' }).click()")
+        .await;
+    browser.row("PRICING_CREATED Zoom burst 10000").await;
+    assert_eq!(browser.total().await, "10,004");
+    assert_eq!(browser.rows().await, 200);
+    browser
+        .run("await page.getByText('and 9,991 older versions').waitFor()")
+        .await;
+
+    // A screen reader is told of all of them at once, or of a few times many.
+    browser
+        .run("await page.getByRole('status').filter({ hasText: 'the last: PRICING_CREATED Zoom burst 10000' }).waitFor({ state: 'attached' })")
+        .await;
+
+    // Another database has another log: it says so, and hears what comes now.
+    let other = Database::create().await;
+    app.stop().await;
+    let app = TestApp::start_with(&other, restarted).await;
+    browser.says("A gap: events may have been missed").await;
+    browser.is("live").await;
+    other
+        .sql(
+            "insert into services (name) values ('WireMock');
+            insert into pricings (service_name, version) values ('WireMock', '1')",
+        )
+        .await;
+    browser.row("PRICING_CREATED WireMock 1").await;
+    browser.asked_only(&app).await;
+    browser.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_asks_for_a_key_where_keys_are_set() {
+    let database = Database::create().await;
+    let settings = Settings {
+        api_keys: Some("reads:EVALUATION,writes:MANAGEMENT".to_owned()),
+        socket_auth: Some("key".to_owned()),
+        ..Settings::default()
+    };
+    let app = TestApp::start_with(&database, settings).await;
+    database
+        .sql(
+            "insert into services (name) values ('Zoom');
+            insert into pricings (service_name, version) values ('Zoom', '1')",
+        )
+        .await;
+    let mut browser = Browser::open(&app).await;
+    browser.is("refused").await;
+    browser.alert("This server asks for an API key.").await;
+    browser.enter_key("x").await;
+    browser.alert("The server does not know this key.").await;
+    browser.enter_key("reads").await;
+    browser.is("live").await;
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
+        .await;
+    browser.row("PRICING_CREATED Zoom 2").await;
+
+    // A key that may not is told so, and another may take its place.
+    browser
+        .run("await page.getByRole('button', { name: 'Archive Zoom 1' }).click()")
+        .await;
+    browser.alert("Another key is needed").await;
+    browser.enter_key("writes").await;
+    browser
+        .run("await page.getByRole('button', { name: 'Archive Zoom 1' }).click()")
+        .await;
+    browser.row("PRICING_ARCHIVED Zoom 1").await;
+    assert_eq!(
+        browser
+            .run("return page.evaluate(() => [localStorage.length, document.cookie])")
+            .await,
+        json!([0, ""])
+    );
+    browser.asked_only(&app).await;
+    browser.close().await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_leads_to_a_page_that_runs_its_own_script_alone() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let page = app.request(Method::GET, "/").send().await.expect("a page");
+    assert_eq!(page.url().path(), "/api/v1/events/client");
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str();
+    let policy = policy.expect("a text").to_owned();
+    let rest = policy
+        .strip_prefix("default-src 'none'; script-src 'nonce-")
+        .expect("a nonce");
+    let (nonce, rest) = rest.split_once('\'').expect("an end");
+    assert_eq!(
+        rest,
+        format!(
+            "; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+             trusted-types 'none'"
+        )
+    );
+    let page = page.text().await.expect("a page");
+    assert_eq!(page.matches("<script").count(), 2);
+    let with_nonce = format!("<script nonce=\"{nonce}\">");
+    assert_eq!(page.matches(&with_nonce).count(), 2);
+    let again = app.request(Method::GET, "/").send().await.expect("a page");
+    assert_ne!(again.headers()["content-security-policy"], *policy);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bundled_client_is_the_published_one() {
+    let bundled = include_str!("../src/live_page/socket.io.min.js");
+    let path = "node_modules/socket.io-client/dist/socket.io.min.js";
+    let published = std::fs::read_to_string(crate::clients::installed().join(path));
+    assert!(published.expect("the package") == bundled);
+}
+
+/// A browser in a process of its own, with one page.
+struct Browser {
+    process: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Browser {
+    /// Opens the root of the program, which leads to the page.
+    async fn open(app: &TestApp) -> Self {
+        let mut process = command("browser.mjs")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node starts");
+        let mut browser = Self {
+            input: process.stdin.take().expect("its input"),
+            lines: BufReader::new(process.stdout.take().expect("its output")).lines(),
+            process,
+        };
+        assert_eq!(browser.line().await, json!({"ready": true}));
+        let url = format!("http://{}/", app.address);
+        browser
+            .run(&format!("await page.goto({})", json!(url)))
+            .await;
+        browser
+    }
+
+    /// Runs JavaScript with `page`; what it returns. It waits as long as a test may.
+    async fn run(&mut self, code: &str) -> Value {
+        let line = format!("{}\n", json!(code));
+        let sent = self.input.write_all(line.as_bytes()).await;
+        sent.expect("the browser is there");
+        let mut answer = self.line().await;
+        assert!(answer["failed"].is_null(), "{code}: {answer}");
+        answer["returned"].take()
+    }
+
+    async fn line(&mut self) -> Value {
+        let line = timeout(2 * LIMIT, self.lines.next_line()).await;
+        let line = line.expect("a line in time").expect("a line");
+        serde_json::from_str(&line.expect("the browser is there")).expect("JSON")
+    }
+
+    /// Waits until the connection is said to be so.
+    async fn is(&mut self, state: &str) {
+        self.run(&format!("await page.locator('#state.{state}').waitFor()"))
+            .await;
+    }
+
+    /// Waits for a row of the table: code, service and version.
+    async fn row(&mut self, text: &str) {
+        let code = format!(
+            "const found = async () => (await page.locator('#rows tr').evaluateAll((rows) => rows.map((row) =>
+                ['code', 'service', 'version'].map((part) => row.querySelector('.' + part)?.lastChild?.textContent ?? '').join(' ').trim()
+            ))).includes({text});
+            for (const end = Date.now() + 60000; !(await found());) {{
+                if (Date.now() > end) throw new Error(await page.locator('#rows').innerText());
+                await page.waitForTimeout(20);
+            }}",
+            text = json!(text)
+        );
+        self.run(&code).await;
+    }
+
+    /// Waits for a notice among the events.
+    async fn says(&mut self, text: &str) {
+        let notice = "page.locator('#rows .notice').filter({ hasText: TEXT })";
+        let code = format!("await {notice}.first().waitFor()");
+        self.run(&code.replace("TEXT", &json!(text).to_string()))
+            .await;
+    }
+
+    /// Waits until it asks for a key, and says why.
+    async fn alert(&mut self, text: &str) {
+        let alert = "page.getByRole('alert').filter({ hasText: TEXT })";
+        let code = format!("await {alert}.waitFor()");
+        self.run(&code.replace("TEXT", &json!(text).to_string()))
+            .await;
+    }
+
+    async fn enter_key(&mut self, key: &str) {
+        let code = format!(
+            "await page.getByLabel('API key').fill({});
+            await page.getByRole('button', {{ name: 'Use it' }}).click()",
+            json!(key)
+        );
+        self.run(&code).await;
+    }
+
+    async fn rows(&mut self) -> Value {
+        self.run("return page.locator('#rows tr').count()").await
+    }
+
+    /// Waits for so many rows.
+    async fn has_rows(&mut self, count: usize) {
+        let code = format!(
+            "for (const end = Date.now() + 60000; await page.locator('#rows tr').count() !== {count};) {{
+                if (Date.now() > end) throw new Error(await page.locator('#rows').innerText());
+                await page.waitForTimeout(20);
+            }}"
+        );
+        self.run(&code).await;
+    }
+
+    /// How many events it says it heard.
+    async fn total(&mut self) -> Value {
+        self.run("return page.locator('#total').innerText()").await
+    }
+
+    async fn asked_only(&mut self, app: &TestApp) {
+        let own = [
+            json!(format!("http://{}", app.address)),
+            json!(format!("ws://{}", app.address)),
+        ];
+        let addresses = self
+            .run("return [...seen.addresses].filter((address) => address !== 'null')")
+            .await;
+        let addresses = addresses.as_array().expect("addresses");
+        assert!(!addresses.is_empty());
+        for address in addresses {
+            assert!(own.contains(address), "{address}");
+        }
+    }
+
+    /// Ends the browser, so that it takes its profile with it.
+    async fn close(mut self) {
+        drop(self.input);
+        let ended = timeout(LIMIT, self.process.wait()).await;
+        assert!(ended.expect("it ends").expect("a process").success());
+    }
+}
