@@ -22,6 +22,10 @@ run: ## build and run; settings as `make run ARGS="--port 5500"`
 test: clients ## all tests, with the published clients among them
 	cargo test --locked
 
+.PHONY: soak
+soak: needed ## random writers and faults beside an oracle, for SECONDS=600; SEED=…: the same ones again
+	SOAK_SECONDS=$(or $(SECONDS),600) SEED=$(SEED) cargo test --locked consistency:: -- --nocapture
+
 .PHONY: fmt
 fmt: ## format the code
 	@scripts/need rust

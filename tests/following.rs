@@ -12,17 +12,6 @@ fn insert_many(count: usize) -> String {
     )
 }
 
-/// The most memory that a process had resident so far, in MiB; where the system
-/// does not tell, 0.
-fn peak_resident_mib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-        .map_or(0, |kib| kib / 1024)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_100_000_rows_reaches_ten_clients_whole_and_in_order() {
     const ROWS: usize = 100_000;
@@ -45,12 +34,12 @@ async fn a_burst_of_100_000_rows_reaches_ten_clients_whole_and_in_order() {
             client
         }));
     }
-    let before = peak_resident_mib(program.id());
+    let before = program.peak_resident_mib();
     database.sql(&insert_many(ROWS)).await;
     for client in clients {
         client.await.expect("a client that heard all");
     }
-    let added = peak_resident_mib(program.id()) - before;
+    let added = program.peak_resident_mib() - before;
     assert!(added < 100, "{added} MiB more than before the burst");
     program.signal("-TERM");
     assert_eq!(program.wait(), Some(0));

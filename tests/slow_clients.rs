@@ -1,6 +1,7 @@
 //! A client that does not read slows nobody, and misses nothing while it is
 //! allowed to stay.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,10 +11,10 @@ use crate::support::client::in_short;
 use crate::support::{Client, Database, LIMIT, TestApp};
 
 /// Joins with a small receive buffer, so that the server feels a stop at once.
-async fn join_by_hand(app: &TestApp) -> TcpStream {
+pub async fn join_by_hand(address: SocketAddr) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a buffer size");
-    let mut stream = socket.connect(app.address).await.expect("a connection");
+    let mut stream = socket.connect(address).await.expect("a connection");
     stream
         .write_all(
             b"GET /events/?EIO=4&transport=websocket HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
@@ -41,7 +42,7 @@ async fn a_client_that_never_reads_is_disconnected_and_the_others_lose_nothing()
     const ROWS: usize = 60_000;
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    let mut stuck = join_by_hand(&app).await;
+    let mut stuck = join_by_hand(app.address).await;
     let mut healthy = app.join().await;
     database
         .sql("insert into services (name) values ('Zoom')")

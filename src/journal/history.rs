@@ -194,8 +194,7 @@ impl History {
     ) -> anyhow::Result<T> {
         let _turn = self.turns.acquire().await.context("wait for a turn")?;
         timeout(TIME_LIMIT, async {
-            let idle = self.idle().pop();
-            let reader = match idle {
+            let reader = match self.idle_reader() {
                 Some(reader) => reader,
                 None => self.connect().await?,
             };
@@ -215,6 +214,13 @@ impl History {
             let _ = connection.await;
         }));
         Reader::prepare(client, driver).await
+    }
+
+    /// One whose connection has not ended meanwhile.
+    fn idle_reader(&self) -> Option<Reader> {
+        let mut idle = self.idle();
+        idle.retain(|reader| !reader.is_closed());
+        idle.pop()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {

@@ -181,6 +181,11 @@ impl Reader {
         })
     }
 
+    /// Whether its connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Which journal it is.
     ///
     /// # Errors

@@ -185,7 +185,11 @@ impl Subscriber {
     async fn send_recent(&mut self, event: &JournalEvent) -> Result<(), Gone> {
         let joined = match &mut self.subscription.mode {
             Mode::Live(joined) => {
-                joined.take_if(|joined| event.batch.number > joined.until);
+                // A batch that began behind what the journal showed has nothing of
+                // it, and more than it before: the places in it are its own.
+                joined.take_if(|joined| {
+                    event.batch.number > joined.until || !joined.seen.covers(&event.batch.base)
+                });
                 joined.clone()
             }
             Mode::Journal => None,

@@ -1,7 +1,7 @@
 //! The journal's housekeeping: which one it is, where it is now, how far back it
 //! goes. What it says is read by [`crate::journal`].
 
-use sqlx::{FromRow, PgExecutor};
+use sqlx::{Connection as _, FromRow, PgConnection, PgExecutor};
 
 /// A place in the journal, as Postgres writes it.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -37,7 +37,15 @@ pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
 /// # Errors
 ///
 /// The database is away.
-pub async fn adopt(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let mut tx = connection
+        .begin_with("begin isolation level read committed")
+        .await?;
+    // Of several instances that start at once, one does it; each looks only when
+    // the one before it has.
+    sqlx::query("select from space_events.journal for update")
+        .execute(&mut *tx)
+        .await?;
     let adopted = sqlx::query(
         "with here as (
             select
@@ -66,8 +74,9 @@ pub async fn adopt(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
         )
         select from adopted",
     )
-    .fetch_optional(executor)
+    .fetch_optional(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(adopted.is_some())
 }
 

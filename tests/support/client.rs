@@ -39,6 +39,31 @@ impl Client {
         client
     }
 
+    /// As [`Client::join`], where it may fail: why it did.
+    pub async fn try_join(address: SocketAddr, connect: &str) -> Result<Self, String> {
+        let url = format!("ws://{address}/events/?EIO=4&transport=websocket");
+        let joined = async {
+            let (socket, _) = connect_async(url)
+                .await
+                .map_err(|error| error.to_string())?;
+            let mut client = Self { socket };
+            let ended = || "the connection ended".to_owned();
+            client.frame_or_end().await.ok_or_else(ended)?;
+            client
+                .socket
+                .send(Message::text(connect))
+                .await
+                .map_err(|error| error.to_string())?;
+            let answer = client.frame_or_end().await.ok_or_else(ended)?;
+            if answer.starts_with("40/pricings,{") {
+                Ok(client)
+            } else {
+                Err(answer)
+            }
+        };
+        timeout(LIMIT, joined).await.expect("an answer in time")
+    }
+
     /// Sends a text frame.
     pub async fn send(&mut self, text: &str) {
         self.socket
@@ -56,11 +81,15 @@ impl Client {
 
     /// The next text that is no ping; `None` at the end of the connection.
     pub async fn next_frame_or_end(&mut self) -> Option<String> {
+        timeout(LIMIT, self.frame_or_end())
+            .await
+            .expect("a frame in time")
+    }
+
+    /// As [`Client::next_frame_or_end`], without a limit. Cancel safe.
+    pub async fn frame_or_end(&mut self) -> Option<String> {
         loop {
-            let message = timeout(LIMIT, self.socket.next())
-                .await
-                .expect("a frame in time")?;
-            match message {
+            match self.socket.next().await? {
                 Ok(Message::Text(text)) if text.as_str() == "2" => {
                     self.socket.send(Message::text("3")).await.ok()?;
                 }

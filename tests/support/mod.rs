@@ -4,8 +4,12 @@
 #![allow(dead_code, reason = "each behaviour uses a part of it")]
 
 pub mod client;
+pub mod hearing;
+pub mod load;
 pub mod postgres;
 pub mod program;
+pub mod proxy;
+pub mod server;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,8 +22,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use client::Client;
+pub use hearing::Hearing;
+pub use load::Load;
 pub use postgres::Database;
 pub use program::Program;
+pub use proxy::Proxy;
+pub use server::{End, Server};
 
 /// How long a test waits for what must come. Long: it ends early when it does.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -40,8 +48,13 @@ impl TestApp {
 
     /// On a database, with other settings; on a free port if they name none.
     pub async fn start_with(database: &Database, settings: Settings) -> Self {
+        Self::start_at(&database.url, settings).await
+    }
+
+    /// On the database of a URL.
+    pub async fn start_at(url: &str, settings: Settings) -> Self {
         let settings = Settings {
-            database_url: Some(database.url.clone()),
+            database_url: Some(url.to_owned()),
             port: settings.port.clone().or(Some("0".to_owned())),
             ..settings
         };
@@ -100,6 +113,15 @@ impl TestApp {
             .expect("the program stops in time")
             .expect("the program does not panic")
             .expect("the program stops well");
+    }
+}
+
+/// Waits until something is so; `what` says what, if it never is.
+pub async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < LIMIT, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use space_events::embedded_postgres::EmbeddedPostgres;
 use space_events::store::database_url::DatabaseUrl;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,15 +27,23 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub async fn connect(url: &str) -> Self {
+        Self::try_connect(url).await.expect("Postgres answers")
+    }
+
+    /// Connects, where Postgres may be away.
+    pub async fn try_connect(url: &str) -> Result<Self, String> {
         let url: DatabaseUrl = url.parse().expect("a URL");
-        let (client, connection) = url.connect("test").await.expect("Postgres answers");
+        let (client, connection) = url
+            .connect("test")
+            .await
+            .map_err(|error| format!("{error:?}"))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        Self {
+        Ok(Self {
             client,
             _driver: driver,
-        }
+        })
     }
 
     /// Runs statements, and returns the first column of all rows.
@@ -99,6 +108,16 @@ impl Database {
     /// As [`Session::sql`].
     pub async fn sql(&self, sql: &str) -> Vec<String> {
         self.session.sql(sql).await
+    }
+
+    /// Runs statements on another connection, while the test goes on: a client that
+    /// does not read meanwhile would be taken for gone.
+    pub async fn sql_meanwhile(&self, sql: &str) -> JoinHandle<()> {
+        let session = self.connect().await;
+        let sql = sql.to_owned();
+        tokio::spawn(async move {
+            session.sql(&sql).await;
+        })
     }
 
     /// The connection that [`Database::sql`] uses.

@@ -1,8 +1,9 @@
 //! The program as a process of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
@@ -10,7 +11,7 @@ use super::LIMIT;
 /// The program, and the lines that it logs.
 pub struct Program {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: Receiver<String>,
 }
 
 /// A command that runs the program with no settings but those that are given.
@@ -38,18 +39,32 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        let log = BufReader::new(child.stdout.take().expect("its output"));
+        let (line, lines) = channel();
+        // A full pipe would hold the program up, whether anybody looks or not.
+        std::thread::spawn(move || {
+            for text in log.lines().map_while(Result::ok) {
+                let _ = line.send(text);
+            }
+        });
         Self { child, lines }
     }
 
     /// Reads the log up to a line with this text; the rest of that line.
     pub fn line_after(&mut self, text: &str) -> String {
+        let lines = self.lines_up_to(text);
+        let rest = lines.last().and_then(|line| line.split_once(text));
+        rest.expect("the line").1.trim().to_owned()
+    }
+
+    /// Reads the log up to a line with this text.
+    pub fn lines_up_to(&mut self, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
         loop {
-            let mut line = String::new();
-            let read = self.lines.read_line(&mut line).expect("a line");
-            assert_ne!(read, 0, "the log ended without `{text}`");
-            if let Some((_, rest)) = line.split_once(text) {
-                return rest.trim().to_owned();
+            let line = self.lines.recv_timeout(LIMIT);
+            lines.push(line.unwrap_or_else(|_| panic!("the log has no `{text}`")));
+            if lines.last().is_some_and(|line| line.contains(text)) {
+                return lines;
             }
         }
     }
@@ -67,6 +82,24 @@ impl Program {
         let (host, _) = psql.split_once(' ').expect("a directory");
         let host = host.replace('/', "%2F");
         format!("postgres://postgres@{host}/space_events")
+    }
+
+    /// `kill -9`, and its end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("an end");
+    }
+
+    /// The most memory that it had resident so far, in MiB; where the system does
+    /// not tell, 0.
+    pub fn peak_resident_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
+            .map_or(0, |kib| kib / 1024)
     }
 
     /// Sends a signal such as `-TERM`.
@@ -90,13 +123,11 @@ impl Program {
 
     /// Waits for its end; its exit code, and what it logged that was not yet read.
     pub fn wait_and_read(mut self) -> (Option<i32>, String) {
-        // A full pipe would hold it up.
-        let mut rest = String::new();
-        let _ = self.lines.read_to_string(&mut rest);
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                return (status.code(), rest);
+                let rest: Vec<String> = self.lines.iter().collect();
+                return (status.code(), rest.join("\n"));
             }
             assert!(begun.elapsed() < LIMIT, "it does not end");
             std::thread::sleep(Duration::from_millis(10));

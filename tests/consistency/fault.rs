@@ -1,0 +1,104 @@
+//! What may go wrong: Postgres, an instance, the connections between them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::support::postgres::Session;
+use crate::support::{End, Program, Proxy, Server};
+
+/// A Postgres, and three instances: one that lives on, one behind a proxy, one
+/// that is killed now and then.
+pub struct Scene {
+    pub server: Server,
+    proxy: Proxy,
+    steady: (Program, SocketAddr),
+    proxied: (Program, SocketAddr),
+    doomed: (Program, SocketAddr),
+    rng: fastrand::Rng,
+    faults: usize,
+}
+
+impl Scene {
+    pub async fn start(server: Server, rng: fastrand::Rng) -> Self {
+        let proxy = Proxy::start(&server).await;
+        Self {
+            steady: start(&server.url, "0"),
+            proxied: start(&proxy.url, "0"),
+            doomed: start(&server.url, &free_port()),
+            server,
+            proxy,
+            rng,
+            faults: 0,
+        }
+    }
+
+    pub fn addresses(&self) -> [SocketAddr; 3] {
+        [self.steady.1, self.proxied.1, self.doomed.1]
+    }
+
+    /// How many there were.
+    pub fn faults(&self) -> usize {
+        self.faults
+    }
+
+    pub async fn pause(&mut self) {
+        sleep(Duration::from_millis(self.rng.u64(200..1500))).await;
+    }
+
+    /// One of them.
+    pub async fn fault(&mut self) {
+        self.faults += 1;
+        let begun = Instant::now();
+        let which = self.rng.u8(..12);
+        match which {
+            0..3 => self.terminate().await,
+            3 => self.server.restart(End::Fast).await,
+            4..6 => self.server.restart(End::Immediate).await,
+            6 => self.server.restart(End::Kill).await,
+            7..9 => {
+                self.doomed.0.kill();
+                self.doomed = start(&self.server.url, &self.doomed.1.port().to_string());
+            }
+            9 => self.proxy.silence(),
+            10 => {
+                self.proxy.hold();
+                sleep(Duration::from_millis(self.rng.u64(..3000))).await;
+                self.proxy.resume();
+            }
+            _ => {
+                // As if it were away for longer.
+                self.server.stop(End::Immediate).await;
+                sleep(Duration::from_millis(self.rng.u64(..2000))).await;
+                self.server.start_again().await;
+            }
+        }
+        println!("fault {which}, {:?}", begun.elapsed());
+    }
+
+    async fn terminate(&self) {
+        if let Ok(session) = Session::try_connect(&self.server.url).await {
+            // The writers' too, and this one's last.
+            let _ = session
+                .try_sql(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                    where application_name like 'space-events%' and pid <> pg_backend_pid()
+                    and (application_name <> 'space-events test' or random() < 0.5)",
+                )
+                .await;
+        }
+    }
+}
+
+fn start(url: &str, port: &str) -> (Program, SocketAddr) {
+    let mut program = Program::start(&[("DATABASE_URL", url), ("PORT", port)]);
+    let address = program.address();
+    (program, address)
+}
+
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    address.port().to_string()
+}

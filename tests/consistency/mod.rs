@@ -1,0 +1,117 @@
+//! Random writers and random faults: what each client heard is exactly what was
+//! committed, in an order that was possible.
+//!
+//! The oracle is independent of the journal. Each transaction writes the events
+//! that it should cause, by a model of its own, into a table of the test: so they
+//! are committed or lost together with their cause, whatever becomes of the answer
+//! to the COMMIT. Transactions take turns by service, which is the order of their
+//! commits.
+//!
+//! `SEED=…` plays the same changes and faults again (not their exact timing);
+//! `SOAK_SECONDS=…` says for how long.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "figures, for whoever looks at them with --nocapture"
+)]
+
+mod fault;
+mod model;
+mod oracle;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::support::hearing::{Habits, addresses};
+use crate::support::{Hearing, Server};
+use fault::Scene;
+use oracle::Oracle;
+use writer::Writer;
+
+const WRITERS: u64 = 8;
+const SERVICES: usize = 40;
+const USUAL_SECONDS: u64 = 15;
+/// Beginnings and ends of transactions.
+const ENOUGH: u64 = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_each_client_hears_is_exactly_what_committed() {
+    let seed = from_environment("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let duration = Duration::from_secs(from_environment("SOAK_SECONDS").unwrap_or(USUAL_SECONDS));
+    println!("SEED={seed}");
+    let server = Server::start(&["max_prepared_transactions = 20"]).await;
+    let mut scene = Scene::start(server, fastrand::Rng::with_seed(seed)).await;
+    let oracle = Oracle::create(&scene.server.url, SERVICES).await;
+
+    let [first, second, doomed] = scene.addresses();
+    let mut clients = vec![
+        Hearing::live("live on the first", first).await,
+        Hearing::live("live on the second", second).await,
+    ];
+    let instances = addresses(&[first, second, doomed]);
+    let restless = Habits {
+        leaves_after: 200,
+        ..Habits::default()
+    };
+    let pausing = Habits {
+        leaves_after: 2000,
+        pauses: Duration::from_millis(500),
+    };
+    for (name, instances, habits) in [
+        ("coming and going", &instances, restless),
+        ("pausing", &instances, pausing),
+        ("staying", &addresses(&[doomed]), Habits::default()),
+    ] {
+        clients.push(Hearing::returning(name, instances, habits).await);
+    }
+    oracle.say(&scene.server.url, "begin").await;
+    for client in &clients {
+        client.hears_all_up_to("CREATED begin 1").await;
+    }
+
+    let stop = CancellationToken::new();
+    let clock = Arc::<AtomicU64>::default();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|number| {
+            let rng = fastrand::Rng::with_seed(seed * 1000 + number);
+            let writer = Writer::new(number, &scene.server.url, rng, Arc::clone(&clock));
+            tokio::spawn(writer.run(stop.clone()))
+        })
+        .collect();
+    let begun = Instant::now();
+    // On a busy machine longer, so that enough happens.
+    while begun.elapsed() < duration || clock.load(Ordering::Relaxed) < ENOUGH {
+        scene.pause().await;
+        scene.fault().await;
+    }
+    stop.cancel();
+    let mut spans = Vec::new();
+    for writer in writers {
+        spans.extend(writer.await.expect("a writer that ends well"));
+    }
+    oracle.say(&scene.server.url, "end").await;
+    let committed = oracle.committed(&scene.server.url, &spans).await;
+    for client in &clients {
+        let heard = client.hears_all_up_to("CREATED end 1").await;
+        if let Err(difference) = committed.check(&heard) {
+            panic!("SEED={seed}: {}: {difference}", client.name());
+        }
+    }
+    println!(
+        "{} transactions with {} events, heard by {} clients through {} faults",
+        committed.transactions(),
+        committed.events(),
+        clients.len(),
+        scene.faults()
+    );
+    assert!(committed.events() > 100, "hardly anything was written");
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}

@@ -1,0 +1,176 @@
+//! What was committed, and whether a client heard exactly that.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::support::postgres::Session;
+
+/// The test's own tables.
+pub struct Oracle;
+
+/// A transaction in the test's own time: before its BEGIN was sent, and after the
+/// answer to its COMMIT, if there was one.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub token: u64,
+    pub began: u64,
+    pub ended: Option<u64>,
+}
+
+/// An event that was committed.
+#[derive(Clone, Debug)]
+struct Expected {
+    token: u64,
+    statement: u32,
+    event: String,
+}
+
+/// All that was committed.
+pub struct Committed {
+    /// By service, in the order of the turns.
+    by_service: BTreeMap<String, Vec<Expected>>,
+    spans: HashMap<u64, Span>,
+}
+
+impl Oracle {
+    pub async fn create(url: &str, services: usize) -> Self {
+        let session = Session::connect(url).await;
+        session
+            .sql(&format!(
+                "create schema test;
+                create table test.turns (service text primary key, turn bigint not null default 0);
+                create table test.expected (token bigint, statement int, service text, turn bigint, event text);
+                insert into test.turns (service) select 's' || n from generate_series(0, {services} - 1) n"
+            ))
+            .await;
+        Self
+    }
+
+    /// One event that belongs to no writer.
+    pub async fn say(&self, url: &str, service: &str) {
+        Session::connect(url)
+            .await
+            .sql(&format!("insert into services (name) values ('{service}') on conflict do nothing; insert into pricings (service_name, version) values ('{service}', '1')"))
+            .await;
+    }
+
+    pub async fn committed(&self, url: &str, spans: &[Span]) -> Committed {
+        let session = Session::connect(url).await;
+        let rows = session
+            .sql("select concat_ws(';', token, statement, service, event) from test.expected order by service, turn, statement")
+            .await;
+        let mut by_service = BTreeMap::<String, Vec<Expected>>::new();
+        for row in rows {
+            let [token, statement, service, event] = row.splitn(4, ';').collect::<Vec<_>>()[..]
+            else {
+                panic!("{row}");
+            };
+            let expected = Expected {
+                token: token.parse().expect("a number"),
+                statement: statement.parse().expect("a number"),
+                event: event.to_owned(),
+            };
+            by_service
+                .entry(service.to_owned())
+                .or_default()
+                .push(expected);
+        }
+        Committed {
+            by_service,
+            spans: spans.iter().map(|span| (span.token, *span)).collect(),
+        }
+    }
+}
+
+impl Committed {
+    pub fn events(&self) -> usize {
+        self.by_service.values().map(Vec::len).sum()
+    }
+
+    pub fn transactions(&self) -> usize {
+        let tokens = self
+            .by_service
+            .values()
+            .flatten()
+            .map(|expected| expected.token);
+        tokens.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// What is wrong with what a client heard.
+    pub fn check(&self, heard: &[String]) -> Result<(), String> {
+        let mut causes = Vec::new();
+        let mut next: HashMap<&str, Vec<&Expected>> = HashMap::new();
+        for (service, expected) in &self.by_service {
+            // The next to come is the last.
+            next.insert(service, expected.iter().rev().collect());
+        }
+        for (nth, event) in heard.iter().enumerate() {
+            let service = event.split(' ').nth(1).unwrap_or_default();
+            // Said by nobody among the writers; a TRUNCATE may take them too.
+            if service == "begin" || service == "end" {
+                continue;
+            }
+            let wrong = |why: &str, waited: &[&Expected]| {
+                let waited: Vec<_> = waited.iter().rev().take(3).collect();
+                let around = &heard[nth.saturating_sub(3)..heard.len().min(nth + 4)];
+                format!("event {nth}, {event}: {why}; expected {waited:?}, heard {around:?}")
+            };
+            let waiting = next
+                .get_mut(service)
+                .ok_or_else(|| wrong("of no service", &[]))?;
+            let Some(first) = waiting.last() else {
+                return Err(wrong("more than was committed", &[]));
+            };
+            // Within a statement in any order.
+            let (token, statement) = (first.token, first.statement);
+            let found = (0..waiting.len())
+                .rev()
+                .take_while(|at| waiting[*at].token == token && waiting[*at].statement == statement)
+                .find(|at| waiting[*at].event == *event);
+            match found {
+                Some(at) => causes.push((waiting.remove(at), nth)),
+                None => return Err(wrong("another was to come", waiting)),
+            }
+        }
+        for (service, waiting) in next {
+            if let Some(first) = waiting.last() {
+                return Err(format!(
+                    "{} events of {service} were not heard, the first is {first:?}",
+                    waiting.len()
+                ));
+            }
+        }
+        self.check_order(&causes, heard)
+    }
+
+    /// Across services: within a transaction as made; what began after another
+    /// had committed comes after it.
+    fn check_order(&self, causes: &[(&Expected, usize)], heard: &[String]) -> Result<(), String> {
+        let mut statements: HashMap<u64, u32> = HashMap::new();
+        for (cause, nth) in causes {
+            let last = statements.entry(cause.token).or_default();
+            if cause.statement < *last {
+                return Err(format!(
+                    "event {nth}, {}: its transaction made it earlier",
+                    heard[*nth]
+                ));
+            }
+            *last = cause.statement;
+        }
+        let mut first_end = (u64::MAX, 0);
+        for (cause, nth) in causes.iter().rev() {
+            let Some(span) = self.spans.get(&cause.token) else {
+                continue;
+            };
+            if span.began > first_end.0 {
+                return Err(format!(
+                    "event {nth}, {}: began after event {}, {} had committed, and came before it",
+                    heard[*nth], first_end.1, heard[first_end.1]
+                ));
+            }
+            if let Some(ended) = span.ended.filter(|ended| *ended < first_end.0) {
+                first_end = (ended, *nth);
+            }
+        }
+        Ok(())
+    }
+}

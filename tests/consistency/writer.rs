@@ -1,0 +1,275 @@
+//! Random transactions, and what they should cause beside them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::SinkExt as _;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::SERVICES;
+use super::model::{Change, Pricing, Service};
+use super::oracle::Span;
+use crate::support::LIMIT;
+use crate::support::postgres::Session;
+
+/// One session after another.
+pub struct Writer {
+    number: u64,
+    url: String,
+    rng: fastrand::Rng,
+    clock: Arc<AtomicU64>,
+    versions: u64,
+    transactions: u64,
+}
+
+type Sql<T> = Result<T, tokio_postgres::Error>;
+
+/// How a transaction ended.
+enum End {
+    Committed,
+    RolledBack,
+    Prepared(String),
+}
+
+impl Writer {
+    pub fn new(number: u64, url: &str, rng: fastrand::Rng, clock: Arc<AtomicU64>) -> Self {
+        Self {
+            number,
+            url: url.to_owned(),
+            rng,
+            clock,
+            versions: 0,
+            transactions: 0,
+        }
+    }
+
+    /// Writes until it is stopped.
+    pub async fn run(mut self, stop: CancellationToken) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut session = None;
+        while !stop.is_cancelled() {
+            let Some(open) = &session else {
+                session = Session::try_connect(&self.url).await.ok();
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            self.transactions += 1;
+            let token = self.number + 1000 * self.transactions;
+            let began = self.clock.fetch_add(1, Ordering::SeqCst);
+            let mut ended = None;
+            match self.transaction(open, token).await {
+                Ok(End::Committed) => ended = Some(self.clock.fetch_add(1, Ordering::SeqCst)),
+                Ok(End::RolledBack) => {}
+                Ok(End::Prepared(name)) => self.settle(&name).await,
+                // Whether it was committed, the oracle's table tells.
+                Err(_) => session = None,
+            }
+            spans.push(Span {
+                token,
+                began,
+                ended,
+            });
+            sleep(Duration::from_millis(self.rng.u64(..20))).await;
+        }
+        spans
+    }
+
+    async fn transaction(&mut self, session: &Session, token: u64) -> Sql<End> {
+        let isolation = match self.rng.u8(..100) {
+            0..10 => "repeatable read",
+            10..15 => "serializable",
+            _ => "read committed",
+        };
+        let begin = format!("begin isolation level {isolation}");
+        session.try_sql(&begin).await?;
+        if isolation == "read committed" && self.rng.u8(..100) == 0 {
+            return self.truncate(session, token).await;
+        }
+        let prepared = self.rng.u8(..100) < 4;
+        let replica = self.rng.u8(..100) < 10;
+        if prepared || self.rng.u8(..100) < 5 {
+            session
+                .try_sql("set local space_events.wake = 'poll'")
+                .await?;
+        }
+        if replica {
+            session
+                .try_sql("set local session_replication_role = replica")
+                .await?;
+        }
+        let mut names: Vec<String> = (0..self.rng.usize(1..=2))
+            .map(|_| format!("s{}", self.rng.usize(..SERVICES)))
+            .collect();
+        names.sort();
+        names.dedup();
+        let mut turns = Vec::new();
+        for name in names {
+            let take = format!(
+                "update test.turns set turn = turn + 1 where service = '{name}' returning turn"
+            );
+            turns.push((name, session.try_sql(&take).await?.remove(0)));
+        }
+        let long = self.rng.u8(..100) < 3;
+        let mut statement = 0;
+        for _ in 0..self.rng.usize(1..=4) {
+            if self.rng.u8(..100) < 15 {
+                session.try_sql("savepoint s").await?;
+                for _ in 0..self.rng.usize(1..=2) {
+                    self.change(session, token, &mut statement, &turns, replica)
+                        .await?;
+                }
+                let end = if self.rng.bool() {
+                    "rollback to s"
+                } else {
+                    "release s"
+                };
+                session.try_sql(end).await?;
+            } else {
+                self.change(session, token, &mut statement, &turns, replica)
+                    .await?;
+            }
+            if long {
+                sleep(Duration::from_millis(self.rng.u64(..1000))).await;
+            }
+        }
+        if self.rng.u8(..100) < 10 {
+            session.try_sql("rollback").await?;
+            return Ok(End::RolledBack);
+        }
+        if prepared {
+            let name = format!("t{token}");
+            session
+                .try_sql(&format!("prepare transaction '{name}'"))
+                .await?;
+            return Ok(End::Prepared(name));
+        }
+        session.try_sql("commit").await?;
+        Ok(End::Committed)
+    }
+
+    /// One statement, and beside it what it should cause.
+    async fn change(
+        &mut self,
+        session: &Session,
+        token: u64,
+        statement: &mut u32,
+        turns: &[(String, String)],
+        replica: bool,
+    ) -> Sql<()> {
+        let (name, turn) = &turns[self.rng.usize(..turns.len())];
+        let service = state(session, name).await?;
+        let (number, versions) = (self.number, &mut self.versions);
+        let change = service.change(&mut self.rng, replica, &mut || {
+            *versions += 1;
+            format!("{number}.{versions}")
+        });
+        let events = match change {
+            Change::Sql(sql, events) => {
+                session.try_sql(&sql).await?;
+                events
+            }
+            Change::Copy(rows, events) => {
+                let copy = "copy pricings (service_name, version) from stdin";
+                let sink = session.client().copy_in::<_, bytes::Bytes>(copy).await?;
+                let mut sink = std::pin::pin!(sink);
+                sink.send(rows.concat().into()).await?;
+                sink.finish().await?;
+                events
+            }
+        };
+        *statement += 1;
+        expect(session, token, *statement, name, turn, &events).await
+    }
+
+    async fn truncate(&mut self, session: &Session, token: u64) -> Sql<End> {
+        let services_too = self.rng.bool();
+        let turns = session
+            .try_sql("update test.turns set turn = turn + 1 returning service || ' ' || turn")
+            .await?;
+        for turn in turns {
+            let (name, turn) = turn.split_once(' ').expect("two words");
+            let events = state(session, name).await?.truncated(services_too);
+            expect(session, token, 1, name, turn, &events).await?;
+        }
+        let which = if services_too {
+            "services cascade"
+        } else {
+            "pricings"
+        };
+        session
+            .try_sql(&format!("truncate {which}; commit"))
+            .await?;
+        Ok(End::Committed)
+    }
+
+    /// Commits or rolls back what was prepared, through whatever happens.
+    async fn settle(&mut self, name: &str) {
+        let how = if self.rng.u8(..4) == 0 {
+            "rollback"
+        } else {
+            "commit"
+        };
+        sleep(Duration::from_millis(self.rng.u64(..500))).await;
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < LIMIT, "{name} stays prepared");
+            if let Ok(session) = Session::try_connect(&self.url).await {
+                let settled = session.try_sql(&format!("{how} prepared '{name}'")).await;
+                let left = format!("select count(*) from pg_prepared_xacts where gid = '{name}'");
+                if settled.is_ok() || session.try_sql(&left).await.is_ok_and(|left| left == ["0"]) {
+                    return;
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn state(session: &Session, name: &str) -> Sql<Service> {
+    let disabled = session
+        .try_sql(&format!(
+            "select disabled from services where name = '{name}'"
+        ))
+        .await?;
+    let pricings = session
+        .try_sql(&format!("select availability || ' ' || version from pricings where service_name = '{name}' order by id"))
+        .await?;
+    Ok(Service {
+        name: name.to_owned(),
+        disabled: disabled.first().map(|disabled| disabled == "t"),
+        pricings: pricings
+            .iter()
+            .map(|pricing| {
+                let (availability, version) = pricing.split_once(' ').expect("two words");
+                Pricing {
+                    version: version.to_owned(),
+                    active: availability == "active",
+                }
+            })
+            .collect(),
+    })
+}
+
+async fn expect(
+    session: &Session,
+    token: u64,
+    statement: u32,
+    name: &str,
+    turn: &str,
+    events: &[String],
+) -> Sql<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let values: Vec<String> = events
+        .iter()
+        .map(|event| format!("({token}, {statement}, '{name}', {turn}, '{event}')"))
+        .collect();
+    let insert = format!(
+        "insert into test.expected (token, statement, service, turn, event) values {}",
+        values.join(", ")
+    );
+    session.try_sql(&insert).await.map(|_| ())
+}

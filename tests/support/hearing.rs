@@ -1,0 +1,157 @@
+//! Clients that go on hearing while a test does other things.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::client::{Client, in_short, position_of};
+use super::wait_until;
+
+/// Where the program listens; a test may move it.
+pub type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
+
+/// A client and what it has heard, in short: `CREATED Zoom 2024`.
+pub struct Hearing {
+    name: String,
+    heard: Arc<Mutex<Vec<String>>>,
+    task: AbortOnDropHandle<()>,
+}
+
+/// How a client that comes back leaves by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// It leaves after up to so many events; 0: never.
+    pub leaves_after: u64,
+    /// It stops reading now and then, for up to so long.
+    pub pauses: Duration,
+}
+
+impl Hearing {
+    /// A client without positions that never leaves, and must never be left.
+    pub async fn live(name: &str, address: SocketAddr) -> Self {
+        let mut client = Client::join(address, "40/pricings,").await;
+        Self::spawn(name, async move |heard| {
+            while let Some(frame) = client.frame_or_end().await {
+                heard.lock().expect("no panic").push(in_short(&frame));
+            }
+        })
+    }
+
+    /// A client that comes back with its position whenever its connection ends,
+    /// to one of the addresses.
+    pub async fn returning(name: &str, addresses: &Addresses, habits: Habits) -> Self {
+        let addresses = Arc::clone(addresses);
+        // The first place is taken before this returns.
+        let mut joined = Some(Client::join(one_of(&addresses), &since("")).await);
+        let mut position = String::new();
+        Self::spawn(name, async move |heard| {
+            loop {
+                let joining = match joined.take() {
+                    Some(client) => Ok(client),
+                    None => Client::try_join(one_of(&addresses), &since(&position)).await,
+                };
+                let mut client = match joining {
+                    Ok(client) => client,
+                    Err(why) => {
+                        assert!(!why.contains("POSITION"), "{why}");
+                        sleep(Duration::from_millis(20)).await;
+                        continue;
+                    }
+                };
+                // Who has no position yet has heard nothing, and cannot come back.
+                let mut left = match habits.leaves_after {
+                    0 => u64::MAX,
+                    most => fastrand::u64(1..=most),
+                };
+                while left > 0
+                    && let Some(frame) = client.frame_or_end().await
+                {
+                    // What a stop says on its way out is no event.
+                    if !frame.starts_with("42") {
+                        continue;
+                    }
+                    heard.lock().expect("no panic").push(in_short(&frame));
+                    position = position_of(&frame);
+                    left -= 1;
+                    if !habits.pauses.is_zero() && fastrand::u8(..) < 2 {
+                        sleep(habits.pauses.mul_f64(fastrand::f64())).await;
+                    }
+                }
+                assert!(!position.is_empty(), "it was cut before its first event");
+            }
+        })
+    }
+
+    fn spawn<F>(name: &str, hear: impl FnOnce(Arc<Mutex<Vec<String>>>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        Self {
+            name: name.to_owned(),
+            task: AbortOnDropHandle::new(tokio::spawn(hear(Arc::clone(&heard)))),
+            heard,
+        }
+    }
+
+    /// Who it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has heard so far.
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().expect("no panic").clone()
+    }
+
+    /// How many events it has heard so far.
+    pub fn count(&self) -> usize {
+        self.heard.lock().expect("no panic").len()
+    }
+
+    /// Waits until it has heard so many events more.
+    pub async fn hears_more(&self, count: usize) {
+        let target = self.count() + count;
+        self.hears(&format!("{} hears {count} more", self.name), async || {
+            self.count() >= target
+        })
+        .await;
+    }
+
+    /// Waits until it has heard an event; all that it has heard then.
+    pub async fn hears_all_up_to(&self, last: &str) -> Vec<String> {
+        let what = format!("{} hears {last}", self.name);
+        self.hears(&what, async || {
+            let heard = self.heard.lock().expect("no panic");
+            heard.last().is_some_and(|event| event == last)
+        })
+        .await;
+        self.heard()
+    }
+
+    async fn hears(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        wait_until(what, async || {
+            assert!(!self.task.is_finished(), "{} has ended", self.name);
+            is_so().await
+        })
+        .await;
+    }
+}
+
+fn one_of(addresses: &Addresses) -> SocketAddr {
+    let addresses = addresses.lock().expect("no panic");
+    addresses[fastrand::usize(..addresses.len())]
+}
+
+/// A CONNECT that asks for what came after a position.
+pub fn since(position: &str) -> String {
+    format!("40/pricings,{{\"since\":\"{position}\"}}")
+}
+
+/// The list of addresses that [`Hearing::returning`] takes.
+pub fn addresses(addresses: &[SocketAddr]) -> Addresses {
+    Arc::new(Mutex::new(addresses.to_vec()))
+}

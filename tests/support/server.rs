@@ -1,0 +1,112 @@
+//! A Postgres of one test: it can be stopped, crashed and started again.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use space_events::embedded_postgres::EmbeddedPostgres;
+use tokio::time::sleep;
+
+use super::LIMIT;
+use super::postgres::{Session, new_directory, watch};
+
+/// A server with a database `space_events`, in a directory of its own.
+pub struct Server {
+    pub url: String,
+    directory: PathBuf,
+    postgres: Option<EmbeddedPostgres>,
+    _watchdog: Child,
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// SIGINT: sessions are ended, and a checkpoint is written.
+    Fast,
+    /// SIGQUIT, as `pg_ctl stop -m immediate`: the next start recovers.
+    Immediate,
+    /// SIGKILL for the postmaster; its sessions notice by themselves.
+    Kill,
+}
+
+impl Server {
+    /// Starts it, with settings such as `max_connections = 300`. What is written
+    /// survives the end of its processes; fsync, which is for the end of the
+    /// machine, only makes each recovery slow here.
+    pub async fn start(settings: &[&str]) -> Self {
+        let directory = new_directory("server");
+        let watchdog = watch(&directory);
+        let postgres = start(&directory).await;
+        let mut server = Self {
+            url: postgres.url(),
+            directory,
+            postgres: Some(postgres),
+            _watchdog: watchdog,
+        };
+        let session = server.connect().await;
+        for setting in [&["fsync = off"], settings].concat() {
+            session.sql(&format!("alter system set {setting}")).await;
+        }
+        drop(session);
+        server.restart(End::Fast).await;
+        server
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub async fn stop(&mut self, end: End) {
+        let postgres = self.postgres.take().expect("it runs");
+        match end {
+            End::Fast => {}
+            End::Immediate => self.signal("-QUIT"),
+            End::Kill => self.signal("-KILL"),
+        }
+        postgres.stop().await.expect("Postgres stops");
+    }
+
+    /// Starts it again on the same data.
+    pub async fn start_again(&mut self) {
+        self.postgres = Some(start(&self.directory).await);
+    }
+
+    /// Ends it and starts it again.
+    pub async fn restart(&mut self, end: End) {
+        self.stop(end).await;
+        self.start_again().await;
+    }
+
+    /// A connection.
+    pub async fn connect(&self) -> Session {
+        Session::connect(&self.url).await
+    }
+
+    /// The directory of its unix socket.
+    pub fn socket_directory(&self) -> String {
+        let (_, rest) = self.url.split_once('@').expect("a user");
+        let (host, _) = rest.split_once('/').expect("a database");
+        host.replace("%2F", "/")
+    }
+
+    fn signal(&self, name: &str) {
+        let lock_file = std::fs::read_to_string(self.directory.join("data/postmaster.pid"));
+        let lock_file = lock_file.expect("a lock file");
+        let postmaster = lock_file.lines().next().expect("a process");
+        let sent = Command::new("kill").args([name, postmaster]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+}
+
+async fn start(directory: &Path) -> EmbeddedPostgres {
+    let begun = Instant::now();
+    loop {
+        match EmbeddedPostgres::start(directory).await {
+            Ok(postgres) => return postgres,
+            // Other tests start processes meanwhile, which hold all files of this one,
+            // its lock on the directory too, until they run their program.
+            Err(error) if error.to_string().contains("another space-events") => {
+                assert!(begun.elapsed() < LIMIT, "{error:#}");
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("Postgres does not start: {error:#}"),
+        }
+    }
+}
