@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -17,11 +17,16 @@ use crate::store::capture::Fault;
 /// How often the triggers are looked at.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long looking may take, repairs included: a half-open connection says nothing.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
 /// Checks once a minute until it is cancelled.
 pub async fn run(pool: PgPool, stop: CancellationToken) {
     loop {
-        if let Err(error) = check(&pool).await {
-            warn!(error = format!("{error:#}"), "cannot check the triggers");
+        match timeout(TIME_LIMIT, check(&pool)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(error = format!("{error:#}"), "cannot check the triggers"),
+            Err(_) => warn!("cannot check the triggers in time"),
         }
         if stop.run_until_cancelled(sleep(INTERVAL)).await.is_none() {
             return;

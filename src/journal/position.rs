@@ -102,6 +102,12 @@ impl Seen {
         id <= self.max_id && self.snapshot.sees(xid)
     }
 
+    /// Whether every transaction that had begun had ended: none can become visible
+    /// late.
+    pub fn is_settled(&self) -> bool {
+        self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
+    }
+
     /// Whether all that another place had seen had been seen here too.
     pub fn covers(&self, earlier: &Self) -> bool {
         let Snapshot { xmax, in_progress } = &self.snapshot;

@@ -125,6 +125,20 @@ order by row_changes.id
 limit $3::bigint)"
 );
 
+/// The same where no transaction was running, so that none can have left late rows:
+/// `$1` the greatest id that was seen, `$2` the greatest number of rows or null.
+const LATER: &str = concat!(
+    header!(),
+    "
+union all
+(select ",
+    columns!(),
+    " from space_events.row_changes
+where id > $1::bigint
+order by row_changes.id
+limit $2::bigint)"
+);
+
 /// The rest of a batch: the unseen rows behind the id `$6` that the snapshot `$7`
 /// saw, up to its greatest id `$8`.
 const REST: &str = concat!(
@@ -156,6 +170,7 @@ pub struct Reader {
     client: Client,
     _driver: AbortOnDropHandle<()>,
     now: Statement,
+    later: Statement,
     unseen: Statement,
     rest: Statement,
 }
@@ -170,12 +185,14 @@ impl Reader {
         let context = "prepare to read the journal";
         client.batch_execute(SESSION).await.context(context)?;
         let now = client.prepare(NOW).await.context(context)?;
+        let later = client.prepare(LATER).await.context(context)?;
         let unseen = client.prepare(UNSEEN).await.context(context)?;
         let rest = client.prepare(REST).await.context(context)?;
         Ok(Self {
             client,
             _driver: driver,
             now,
+            later,
             unseen,
             rest,
         })
@@ -291,12 +308,18 @@ impl Reader {
             next_xid,
             max_id,
         } = &*from.base;
+        let limit = i64::try_from(limit)?;
+        if from.within.is_none() && from.base.is_settled() {
+            let parameters: [&(dyn ToSql + Sync); 2] = [max_id, &limit];
+            return Ok(Box::pin(
+                self.client.query_raw(&self.later, parameters).await?,
+            ));
+        }
         let in_progress: Vec<String> = snapshot
             .in_progress()
             .iter()
             .map(ToString::to_string)
             .collect();
-        let limit = i64::try_from(limit)?;
         let (xmax, next_xid) = (snapshot.xmax().to_string(), next_xid.to_string());
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![max_id, &in_progress, &limit, &xmax, &next_xid];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,6 +24,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// … nor less often.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How long pruning may take at a time: a half-open connection says nothing.
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+
 /// Prunes until it is cancelled.
 pub async fn run(
     pool: PgPool,
@@ -33,10 +36,12 @@ pub async fn run(
 ) {
     let interval = (retention / LOOKS).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     loop {
-        match prune(&pool, retention, interval, &metrics, &stop).await {
-            Ok(0) => {}
-            Ok(rows) => info!(rows, "pruned the journal"),
-            Err(error) => warn!(error = format!("{error:#}"), "cannot prune the journal"),
+        let pruning = prune(&pool, retention, interval, &metrics, &stop);
+        match timeout(TIME_LIMIT, pruning).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(rows)) => info!(rows, "pruned the journal"),
+            Ok(Err(error)) => warn!(error = format!("{error:#}"), "cannot prune the journal"),
+            Err(_) => warn!("pruning the journal takes long; going on with it later"),
         }
         if stop.run_until_cancelled(sleep(interval)).await.is_none() {
             return;
