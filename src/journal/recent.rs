@@ -276,3 +276,96 @@ impl State {
         slowest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Service};
+    use crate::journal::Batch;
+    use chrono::Utc;
+    use serde_json::value::to_raw_value;
+    use tokio::time::interval;
+
+    fn recent() -> Arc<Recent> {
+        let extent = Extent {
+            now: Seen::nothing(),
+            kept_from: None,
+        };
+        Arc::new(Recent::new(extent, Arc::default()))
+    }
+
+    fn events(count: usize) -> Vec<Arc<JournalEvent>> {
+        let event = Event::ServiceDisabled(Service {
+            service_name: "Zoom".to_owned(),
+        });
+        let batch = Arc::new(Batch {
+            base: Arc::new(Seen::nothing()),
+            next: Arc::new(Seen::nothing()),
+            number: 1,
+        });
+        let one = Arc::new(JournalEvent {
+            json: to_raw_value(&event).expect("JSON"),
+            event,
+            id: 1,
+            through: 1,
+            xid: 1,
+            changed_at: Utc::now(),
+            batch,
+        });
+        vec![one; count]
+    }
+
+    /// A client that takes so many events each millisecond.
+    fn client(recent: &Arc<Recent>, each_ms: u64) -> Arc<AtomicU64> {
+        let cursor = Arc::new(AtomicU64::new(0));
+        assert!(recent.hold(&cursor));
+        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor));
+        tokio::spawn(async move {
+            let mut ticks = interval(LOOK_AGAIN);
+            loop {
+                ticks.tick().await;
+                let next = taken.load(Ordering::Relaxed) + each_ms;
+                taken.store(next.min(recent.head()), Ordering::Relaxed);
+            }
+        });
+        cursor
+    }
+
+    async fn publish(recent: &Recent, chunks: usize) -> Duration {
+        let begun = Instant::now();
+        for _ in 0..chunks {
+            recent.publish(&events(256)).await;
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_does_not_wait_for_a_slow_client_while_another_has_all() {
+        let recent = recent();
+        let slow = client(&recent, 1);
+        client(&recent, 100_000);
+        // 51,200 events, of which the slow one would take 51 s.
+        let took = publish(&recent, 200).await;
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(recent.take(slow.load(Ordering::Relaxed), 1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_waits_for_clients_while_all_are_busy() {
+        let recent = recent();
+        let both = [client(&recent, 20), client(&recent, 20)];
+        publish(&recent, 200).await;
+        for cursor in both {
+            assert!(recent.take(cursor.load(Ordering::Relaxed), 1).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_does_not_wait_for_a_client_that_does_not_move() {
+        let recent = recent();
+        let stuck = client(&recent, 0);
+        let took = publish(&recent, 200).await;
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(recent.take(stuck.load(Ordering::Relaxed), 1).is_none());
+    }
+}

@@ -186,8 +186,8 @@ async fn what_happens_is_counted() {
         assert_eq!(after.value("clients", &[("transport", transport)]), count);
     }
     for (route, method, status, count) in [
-        ("/services/{service_name}", "GET", "404", 1.0),
-        ("/api/v1/services/{service_name}", "GET", "404", 1.0),
+        ("/services/{serviceName}", "GET", "404", 1.0),
+        ("/api/v1/services/{serviceName}", "GET", "404", 1.0),
         ("/services", "GET", "200", 1.0),
         ("/services", "PATCH", "405", 1.0),
         ("/services", "other", "405", 1.0),
