@@ -210,10 +210,11 @@ async fn what_nobody_should_send_harms_nobody() {
     for text in hostile {
         let mut client = Client::open(app.address).await;
         client.send("40/pricings,").await;
-        client.send(text).await;
+        // The server may have cut it off by then, which is as good.
+        client.try_send(text).await;
         drop(client);
         let mut client = Client::open(app.address).await;
-        client.send(text).await;
+        client.try_send(text).await;
     }
     database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')").await;
     assert_eq!(healthy.next_event().await, "CREATED Zoom 1");

@@ -66,10 +66,12 @@ impl Client {
 
     /// Sends a text frame.
     pub async fn send(&mut self, text: &str) {
-        self.socket
-            .send(Message::text(text))
-            .await
-            .expect("the frame is sent");
+        assert!(self.try_send(text).await, "the frame is sent");
+    }
+
+    /// Sends a text frame, unless the other side cuts the connection meanwhile.
+    pub async fn try_send(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).await.is_ok()
     }
 
     /// The next text that is no ping.
