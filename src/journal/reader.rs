@@ -62,7 +62,7 @@ from space_events.journal j, pg_current_snapshot() s (now)"
 
 /// The late rows with ids above `$after` and, if `$seen` says so, of the batch
 /// alone. `$1` the greatest id that was seen, `$2` the transactions in progress,
-/// `$3` the greatest number of rows or null, `$4` and `$5` the first transaction
+/// `$3` the greatest number of rows, `$4` and `$5` the first transaction
 /// id that was not listed and the first that had not begun.
 ///
 /// The row comparisons and `id + 0` keep the planner from the primary key, where
@@ -126,7 +126,7 @@ limit $3::bigint)"
 );
 
 /// The same where no transaction was running, so that none can have left late rows:
-/// `$1` the greatest id that was seen, `$2` the greatest number of rows or null.
+/// `$1` the greatest id that was seen, `$2` the greatest number of rows.
 const LATER: &str = concat!(
     header!(),
     "
