@@ -5,8 +5,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked \
-    && cp target/release/space-events /usr/local/bin/space-events
+    cargo build --profile dist --locked \
+    && cp target/dist/space-events /usr/local/bin/space-events
 
 # The C library, the certificates that TLS trusts, a user that is not root
 # (65532); no shell.

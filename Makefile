@@ -44,9 +44,9 @@ check: ## format, lints, documentation and known faults, without a change
 .PHONY: bench
 bench: $(PEER) ## measure beside a peer, write BENCHMARKS.md; ROWS=latency,burst: these alone
 	@scripts/need rust cc postgres node
-	cargo build --release --locked
+	cargo build --profile dist --locked
 	cargo build --release --locked --manifest-path bench/Cargo.toml --target-dir bench/target
-	@ROWS="$(ROWS)" QUICK="$(QUICK)" bench/target/release/space-events-bench $(TARGET)/release/space-events
+	@ROWS="$(ROWS)" QUICK="$(QUICK)" bench/target/release/space-events-bench $(TARGET)/dist/space-events
 
 $(PEER): bench/peer/package.json bench/peer/package-lock.json
 	@scripts/need node

@@ -168,7 +168,7 @@ fn the_image_holds_what_there_is() {
     let [from, to] = copied.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{copied}");
     };
-    assert_eq!(Path::new(from), Path::new("target/release").join(built));
+    assert_eq!(Path::new(from), Path::new("target/dist").join(built));
     assert!(
         DOCKERFILE.contains(&format!("\nCOPY --from=build {to} {to}\n")),
         "{to}"
