@@ -18,6 +18,9 @@ const [address = "http://localhost:5403", file = "services.json"] = process.argv
 const apiKey = process.env.API_KEY;
 const PAGE_SERVICES = 1000;
 const PAUSE_MS = 1000;
+const CONNECT_LIMIT_MS = 10_000;
+
+let reachable = true;
 
 // By id, which a service keeps when it gets another name.
 let services = new Map();
@@ -38,6 +41,7 @@ if (existsSync(file)) {
 const socket = io(`${address}/pricings`, {
   path: "/events",
   transports: ["websocket"],
+  timeout: CONNECT_LIMIT_MS,
   auth: (send) => send({ since: heard, apiKey }),
 });
 
@@ -45,7 +49,10 @@ const socket = io(`${address}/pricings`, {
 let work = Promise.resolve();
 const inTurn = (step) => (work = work.then(step));
 
-socket.on("connect", () => console.log("connected"));
+socket.on("connect", () => {
+  reachable = true;
+  console.log("connected");
+});
 
 socket.on("message", (event, position) => {
   changed.add(event.details.serviceName);
@@ -56,7 +63,7 @@ socket.on("message", (event, position) => {
 socket.on("connect_error", (error) => {
   // The server is not there: the client tries again by itself. Where the server
   // refused, it does not.
-  if (socket.active) return;
+  if (socket.active) return cannotReach(error.description?.message || error.message);
   console.error(error.message);
   if (error.message.startsWith("UNAUTHORIZED")) process.exit(1);
   inTurn(async () => {
@@ -126,16 +133,23 @@ async function get(path) {
         headers: apiKey ? { "x-api-key": apiKey } : {},
         signal: AbortSignal.timeout(30_000),
       });
+      reachable = true;
       const position = response.headers.get("event-position");
       if (response.ok) return { body: await response.json(), position };
       if (response.status === 404) return {};
       console.error(`${path}: ${response.status} ${await response.text()}`);
       if (response.status < 500) process.exit(1);
     } catch (error) {
-      console.error(`${path}: ${error.cause?.message ?? error.message}`);
+      cannotReach(error.cause?.message || error.message);
     }
     await pause(PAUSE_MS);
   }
+}
+
+// Says so once, until the server is there again.
+function cannotReach(reason) {
+  if (reachable) console.error(`cannot reach ${address}: ${reason}; trying again`);
+  reachable = false;
 }
 
 // As a whole or not at all, whenever this program ends.

@@ -7,6 +7,7 @@ import { io } from "socket.io-client";
 
 const [address = "http://localhost:5403", file = "position.txt"] = process.argv.slice(2);
 const PAUSE_MS = 1000;
+const CONNECT_LIMIT_MS = 10_000;
 
 // The position of the last event that was dealt with; "": from now on.
 let since = existsSync(file) ? readFileSync(file, "utf8") : "";
@@ -14,11 +15,17 @@ let since = existsSync(file) ? readFileSync(file, "utf8") : "";
 const socket = io(`${address}/pricings`, {
   path: "/events",
   transports: ["websocket"],
+  timeout: CONNECT_LIMIT_MS,
   // A function: it is asked at each connection, and so tells where we are then.
   auth: (send) => send({ since, apiKey: process.env.API_KEY }),
 });
 
-socket.on("connect", () => console.error(since ? "connected, going on" : "connected, from now on"));
+let reachable = true;
+
+socket.on("connect", () => {
+  reachable = true;
+  console.error(since ? "connected, going on" : "connected, from now on");
+});
 
 socket.on("message", (event, position) => {
   console.log(JSON.stringify(event));
@@ -29,8 +36,13 @@ socket.on("message", (event, position) => {
 });
 
 socket.on("connect_error", (error) => {
-  // The server is not there: the client tries again by itself.
-  if (socket.active) return;
+  // The server is not there: the client tries again by itself. Said once.
+  if (socket.active) {
+    const reason = error.description?.message || error.message;
+    if (reachable) console.error(`cannot reach ${address}: ${reason}; trying again`);
+    reachable = false;
+    return;
+  }
   // The server refused: then the client does not try again by itself.
   console.error(error.message);
   if (error.message.startsWith("UNAUTHORIZED")) process.exit(1);

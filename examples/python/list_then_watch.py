@@ -27,6 +27,7 @@ file = Path(sys.argv[2] if len(sys.argv) > 2 else "services.json")
 api_key = os.environ.get("API_KEY")
 PAGE_SERVICES = 1000
 PAUSE_S = 1
+CONNECT_LIMIT_S = 10
 TIME_LIMIT = aiohttp.ClientTimeout(total=30)
 
 
@@ -35,6 +36,7 @@ class Copy:
 
     def __init__(self, http):
         self.http = http
+        self.reachable = True
         # By id, which a service keeps when it gets another name.
         self.services = {}
         # The position of the last event heard, and the services named since the
@@ -116,6 +118,7 @@ class Copy:
         while True:
             try:
                 async with self.http.get(url, headers=headers, timeout=TIME_LIMIT) as response:
+                    self.reachable = True
                     if response.status == 200:
                         return await response.json(), response.headers["event-position"]
                     if response.status == 404:
@@ -124,8 +127,15 @@ class Copy:
                     if response.status < 500:
                         sys.exit(1)
             except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-                print(f"{path}: {error}", file=sys.stderr)
+                self.cannot_reach(error)
             await asyncio.sleep(PAUSE_S)
+
+    def cannot_reach(self, error):
+        """Says so once, until the server is there again."""
+        if self.reachable:
+            reason = str(error) or "no answer in time"
+            print(f"cannot reach {address}: {reason}; trying again", file=sys.stderr)
+        self.reachable = False
 
     def keep(self, position):
         """As a whole or not at all, whenever this program ends."""
@@ -138,21 +148,26 @@ class Copy:
 async def listen(copy, refusals):
     """Until the connection ends, or is not made."""
     ended = asyncio.Event()
-    client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=copy.http)
-    # A plain function: it is called for one event after the other, in their order.
-    client.on("message", copy.hear, namespace="/pricings")
-    client.on("connect_error", refusals.append, namespace="/pricings")
-    client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
-    await client.connect(
-        address,
-        socketio_path="events",
-        namespaces=["/pricings"],
-        transports=["websocket"],
-        auth={"since": copy.heard, "apiKey": api_key},
-        wait_timeout=30,
-    )
-    print("connected", flush=True)
-    await ended.wait()
+    # A session of its own: however this ends, nothing of it stays open.
+    async with aiohttp.ClientSession() as http:
+        client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
+        # A plain function: it is called for one event after the other, in their order.
+        client.on("message", copy.hear, namespace="/pricings")
+        client.on("connect_error", refusals.append, namespace="/pricings")
+        client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
+        connecting = client.connect(
+            address,
+            socketio_path="events",
+            namespaces=["/pricings"],
+            transports=["websocket"],
+            auth={"since": copy.heard, "apiKey": api_key},
+            wait_timeout=CONNECT_LIMIT_S,
+        )
+        # The client itself waits without a limit for a server that says nothing.
+        await asyncio.wait_for(connecting, CONNECT_LIMIT_S)
+        copy.reachable = True
+        print("connected", flush=True)
+        await ended.wait()
 
 
 async def watch(copy):
@@ -163,10 +178,13 @@ async def watch(copy):
         refusals = []
         try:
             await listen(copy, refusals)
-        except socketio.exceptions.ConnectionError:
+        except (socketio.exceptions.ConnectionError, asyncio.TimeoutError) as error:
             # A dict is the server's refusal; anything else says that it is not there.
-            messages = [error["message"] for error in refusals if isinstance(error, dict)]
-            print(*(messages or refusals), file=sys.stderr)
+            messages = [refusal["message"] for refusal in refusals if isinstance(refusal, dict)]
+            if not messages:
+                copy.cannot_reach(error)
+            for message in messages:
+                print(message, file=sys.stderr)
             if any(message.startswith("UNAUTHORIZED") for message in messages):
                 sys.exit(1)
             if any(message.startswith("POSITION_") for message in messages):

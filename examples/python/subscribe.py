@@ -15,6 +15,7 @@ import socketio
 address = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:5403"
 file = Path(sys.argv[2] if len(sys.argv) > 2 else "position.txt")
 PAUSE_S = 1
+CONNECT_LIMIT_S = 10
 
 # The position of the last event that was dealt with; "": from now on.
 since = file.read_text() if file.exists() else ""
@@ -37,43 +38,49 @@ def keep(position):
     new.replace(file)
 
 
-async def listen(http, refusals):
+async def listen(refusals):
     """Until the connection ends, or is not made."""
     ended = asyncio.Event()
-    client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
-    client.on("message", on_message, namespace="/pricings")
-    client.on("connect_error", refusals.append, namespace="/pricings")
-    client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
-    await client.connect(
-        address,
-        socketio_path="events",
-        namespaces=["/pricings"],
-        transports=["websocket"],
-        auth={"since": since, "apiKey": os.environ.get("API_KEY")},
-        wait_timeout=30,
-    )
-    print("connected, going on" if since else "connected, from now on", file=sys.stderr)
-    await ended.wait()
-    print("disconnected", file=sys.stderr)
+    # A session of its own: however this ends, nothing of it stays open.
+    async with aiohttp.ClientSession() as http:
+        client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
+        client.on("message", on_message, namespace="/pricings")
+        client.on("connect_error", refusals.append, namespace="/pricings")
+        client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
+        connecting = client.connect(
+            address,
+            socketio_path="events",
+            namespaces=["/pricings"],
+            transports=["websocket"],
+            auth={"since": since, "apiKey": os.environ.get("API_KEY")},
+            wait_timeout=CONNECT_LIMIT_S,
+        )
+        # The client itself waits without a limit for a server that says nothing.
+        await asyncio.wait_for(connecting, CONNECT_LIMIT_S)
+        print("connected, going on" if since else "connected, from now on", file=sys.stderr)
+        await ended.wait()
+        print("disconnected", file=sys.stderr)
 
 
 async def main():
-    async with aiohttp.ClientSession() as http:
-        await listen_again_and_again(http)
-
-
-async def listen_again_and_again(http):
     # Reconnecting by itself, the client would stay away after the server's refusal,
     # and after a server that took its leave.
     global since
+    reachable = True
     while True:
         refusals = []
         try:
-            await listen(http, refusals)
-        except socketio.exceptions.ConnectionError:
+            await listen(refusals)
+            reachable = True
+        except (socketio.exceptions.ConnectionError, asyncio.TimeoutError) as error:
             # A dict is the server's refusal; anything else says that it is not there.
-            messages = [error["message"] for error in refusals if isinstance(error, dict)]
-            print(*(messages or refusals), file=sys.stderr)
+            messages = [refusal["message"] for refusal in refusals if isinstance(refusal, dict)]
+            if messages:
+                print(*messages, file=sys.stderr)
+            elif reachable:
+                reason = str(error) or "no answer in time"
+                print(f"cannot reach {address}: {reason}; trying again", file=sys.stderr)
+            reachable = bool(messages)
             if any(message.startswith("UNAUTHORIZED") for message in messages):
                 sys.exit(1)
             if any(message.startswith("POSITION_") for message in messages):

@@ -8,12 +8,20 @@ mod server;
 
 use reqwest::Method;
 
+use crate::support::postgres::new_directory;
 use crate::support::pricing;
 use process::{Example, RUST};
 use server::Server;
 
 const JAVASCRIPT: &str = "javascript/subscribe.mjs";
 const PYTHON: &str = "python/subscribe.py";
+const EXAMPLES: [&str; 5] = [
+    JAVASCRIPT,
+    PYTHON,
+    RUST,
+    "javascript/list_then_watch.mjs",
+    "python/list_then_watch.py",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_subscriber_in_javascript_goes_on_where_it_stopped() {
@@ -40,11 +48,54 @@ async fn the_copy_in_python_stays_exact() {
     stays_exact("python/list_then_watch.py").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_example_says_once_that_the_server_is_away_and_connects_when_it_is_back() {
+    let mut server = Server::start().await;
+    server.stop("-TERM");
+    let address = format!("http://127.0.0.1:{}", server.port);
+    let mut clients = Vec::new();
+    for example in EXAMPLES {
+        let file = server.directory.join(example.replace('/', "-"));
+        let mut client = Example::start(example, &[&address, file.to_str().expect("a path")]);
+        let said = client.next_line().await;
+        assert!(
+            said.starts_with(&format!("cannot reach {address}: ")),
+            "{example}: {said}"
+        );
+        assert!(said.ends_with("; trying again"), "{example}: {said}");
+        clients.push(client);
+    }
+    server.start_again(&[]).await;
+    for client in &mut clients {
+        let mut next = client.next_line().await;
+        if next.starts_with("listed") {
+            next = client.next_line().await;
+        }
+        assert!(next.starts_with("connected"), "{next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_subscriber_waits_in_silence_for_a_server_that_says_nothing() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let file = new_directory("silent");
+    let file = file.to_str().expect("a path");
+    let mut clients =
+        [JAVASCRIPT, PYTHON, RUST].map(|example| Example::start(example, &[&address, file]));
+    for client in &mut clients {
+        let said = client.next_line().await;
+        assert!(
+            said.starts_with(&format!("cannot reach {address}: ")),
+            "{said}"
+        );
+    }
+}
+
 async fn goes_on_where_it_stopped(example: &str) {
     let mut server = Server::start().await;
     let file = server.directory.join("position");
-    let scheme = if example == RUST { "ws" } else { "http" };
-    let address = format!("{scheme}://127.0.0.1:{}", server.port);
+    let address = format!("http://127.0.0.1:{}", server.port);
     let arguments = [address.as_str(), file.to_str().expect("a path")];
 
     let mut client = Example::start(example, &arguments);

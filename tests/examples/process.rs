@@ -85,7 +85,7 @@ impl Example {
         }
     }
 
-    async fn next_line(&mut self) -> String {
+    pub(super) async fn next_line(&mut self) -> String {
         let line = timeout(LIMIT, self.lines.recv()).await;
         line.expect("a line in time").expect("it runs")
     }

@@ -1,6 +1,6 @@
 //! Prints every event, and goes on where it stopped when it is started again.
 //!
-//! `cargo run -- [<ws address>] [<file for the position>]`
+//! `cargo run -- [<address>] [<file for the position>]`
 //!
 //! Socket.IO by hand, which a client that only listens can do in a page. The
 //! first character of a frame is Engine.IO's: `0` open, `1` close, `2` ping, `3`
@@ -13,11 +13,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const PAUSE: Duration = Duration::from_secs(1);
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The server pings every 25 seconds; longer silence means a dead connection.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
 
@@ -26,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments
         .next()
-        .unwrap_or_else(|| "ws://localhost:5403".to_owned());
+        .unwrap_or_else(|| "http://localhost:5403".to_owned());
     let file = PathBuf::from(
         arguments
             .next()
@@ -37,28 +41,50 @@ async fn main() -> anyhow::Result<()> {
         true => std::fs::read_to_string(&file).context("read the position")?,
         false => String::new(),
     };
+    let mut reachable = true;
     loop {
-        match subscribe(&address, &file, &mut since).await {
-            Ok(refusal) if refusal.starts_with("UNAUTHORIZED") => bail!(refusal),
-            Ok(refusal) => {
-                eprintln!("{refusal}");
-                if refusal.starts_with("POSITION_") {
-                    // Expired, or of another database. Events may be lost: whoever
-                    // keeps a state reads it anew now. Here, on from now.
-                    since.clear();
+        match connect(&address).await {
+            Ok(socket) => {
+                reachable = true;
+                match subscribe(socket, &file, &mut since).await {
+                    Ok(refusal) if refusal.starts_with("UNAUTHORIZED") => bail!(refusal),
+                    Ok(refusal) => {
+                        eprintln!("{refusal}");
+                        if refusal.starts_with("POSITION_") {
+                            // Expired, or of another database. Events may be lost: whoever
+                            // keeps a state reads it anew now. Here, on from now.
+                            since.clear();
+                        }
+                    }
+                    Err(error) => eprintln!("disconnected: {error:#}"),
                 }
             }
-            Err(error) => eprintln!("disconnected: {error:#}"),
+            Err(error) => {
+                if reachable {
+                    eprintln!("cannot reach {address}: {error:#}; trying again");
+                }
+                reachable = false;
+            }
         }
         sleep(PAUSE).await;
     }
 }
 
+/// Opens a websocket of Engine.IO: `ws://…` for `http://…`.
+async fn connect(address: &str) -> anyhow::Result<Socket> {
+    let address = match address.strip_prefix("http") {
+        Some(rest) => format!("ws{rest}"),
+        None => address.to_owned(),
+    };
+    let url = format!("{address}/events/?EIO=4&transport=websocket");
+    let connecting = timeout(CONNECT_LIMIT, connect_async(url)).await;
+    let (socket, _) = connecting.context("no answer in time")??;
+    Ok(socket)
+}
+
 /// Prints events until the connection ends, which is an error, or the server
 /// refuses it, saying why.
-async fn subscribe(address: &str, file: &Path, since: &mut String) -> anyhow::Result<String> {
-    let url = format!("{address}/events/?EIO=4&transport=websocket");
-    let (mut socket, _) = timeout(SILENCE_LIMIT, connect_async(url)).await??;
+async fn subscribe(mut socket: Socket, file: &Path, since: &mut String) -> anyhow::Result<String> {
     loop {
         let message = timeout(SILENCE_LIMIT, socket.next()).await?;
         let Message::Text(frame) = message.context("the end")?? else {

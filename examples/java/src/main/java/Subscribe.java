@@ -20,7 +20,9 @@ import org.json.JSONObject;
  */
 public final class Subscribe {
     private static final long PAUSE_MS = 1000;
+    private static final long CONNECT_LIMIT_MS = 10_000;
     private static final Timer TIMER = new Timer();
+    private static boolean reachable = true;
 
     public static void main(String[] args) throws IOException {
         String address = args.length > 0 ? args[0] : "http://localhost:5403";
@@ -39,10 +41,14 @@ public final class Subscribe {
                 .setPath("/events/")
                 .setTransports(new String[] {WebSocket.NAME})
                 .setAuth(auth)
+                .setTimeout(CONNECT_LIMIT_MS)
                 .build();
         Socket socket = IO.socket(URI.create(address + "/pricings"), options);
 
-        socket.on(Socket.EVENT_CONNECT, arguments -> System.err.println("connected"));
+        socket.on(Socket.EVENT_CONNECT, arguments -> {
+            reachable = true;
+            System.err.println("connected");
+        });
 
         socket.on("message", arguments -> {
             System.out.println(arguments[0]);
@@ -55,8 +61,12 @@ public final class Subscribe {
 
         socket.on(Socket.EVENT_CONNECT_ERROR, arguments -> {
             // An exception: the server is not there, and the client tries again by
-            // itself. JSON: the server refused, and the client does not.
+            // itself; said once. JSON: the server refused, and the client does not.
             if (!(arguments[0] instanceof JSONObject refusal)) {
+                if (reachable) {
+                    System.err.println("cannot reach " + address + ": " + arguments[0] + "; trying again");
+                }
+                reachable = false;
                 return;
             }
             String message = refusal.optString("message");
