@@ -6,8 +6,32 @@
 
 use std::fmt;
 
+use axum::http::{HeaderMap, HeaderName, header};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
+
+/// The header that carries a key.
+pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The key in the header `x-api-key`, read alike wherever one is asked for: none if
+/// there are two, or if it is not UTF-8.
+pub fn presented(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(API_KEY).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(value.as_bytes()).ok()
+}
+
+/// The key in `Authorization: Bearer …`, which is how Prometheus can send one.
+pub fn presented_as_bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    let (scheme, key) = std::str::from_utf8(value.as_bytes())
+        .ok()?
+        .split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+}
 
 /// What a key may do; each scope includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,6 +196,7 @@ impl ConstantTimeEq for PaddedKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     #[test]
     fn a_key_has_the_scope_after_its_last_colon() {
@@ -191,6 +216,40 @@ mod tests {
             assert_eq!(keys.scope_of(presented), scope, "{presented:?}");
         }
         assert_eq!(keys.scope_of(&"x".repeat(MAX_KEY_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn a_key_is_one_header_of_utf_8() {
+        let values = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(API_KEY, HeaderValue::from_bytes(value).expect("a value"));
+            }
+            presented(&headers).map(str::to_owned)
+        };
+        assert_eq!(values(&[b"reader"]).as_deref(), Some("reader"));
+        assert_eq!(
+            values(&["schlüssel".as_bytes()]).as_deref(),
+            Some("schlüssel")
+        );
+        assert_eq!(values(&[b"\xff"]), None);
+        assert_eq!(values(&[b"reader", b"reader"]), None);
+        assert_eq!(values(&[]), None);
+    }
+
+    #[test]
+    fn a_bearer_token_is_a_key_too() {
+        for (value, key) in [
+            ("Bearer reader", Some("reader")),
+            ("bearer  schlüssel", Some("schlüssel")),
+            ("Basic reader", None),
+            ("Bearer", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let header_value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+            headers.insert(header::AUTHORIZATION, header_value);
+            assert_eq!(presented_as_bearer(&headers), key, "{value}");
+        }
     }
 
     #[test]

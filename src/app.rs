@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tracing::{info, warn};
 
+use crate::api_key::API_KEY;
 use crate::capture;
 use crate::config::{Config, Database};
 use crate::embedded_postgres::EmbeddedPostgres;
@@ -29,23 +30,29 @@ use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, loopback};
 use crate::scrape::{self, Sights};
-use crate::server::{self, HeadLimits};
+use crate::server;
 use crate::sockets::connection::MeteredListener;
 use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
 use crate::store;
 use crate::store::database_url::DatabaseUrl;
+use crate::unread_body;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A client that takes nothing for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Proxies keep idle connections for a minute, and take it ill if the other side
-/// closes them first.
-const HEAD_LIMITS: HeadLimits = HeadLimits {
-    first: Duration::from_secs(30),
-    next: Duration::from_secs(75),
+/// Proxies keep idle connections for a minute, and treat it as an error if the other
+/// side closes them first. Of a body that nobody wants, as much is read as the
+/// largest upload has.
+const SERVER_LIMITS: server::Limits = server::Limits {
+    first_head: Duration::from_secs(30),
+    next_head: Duration::from_secs(75),
+    unread_body: unread_body::Limits {
+        bytes: rest::MAX_BODY_BYTES,
+        time: Duration::from_secs(10),
+    },
 };
 /// How long a request may take until its answer begins. The longest work, a body
 /// under way for a minute and then two minutes in the database, ends before, and
@@ -210,7 +217,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let stop_server = CancellationToken::new();
         let stop_feed = CancellationToken::new();
-        let serving = server::serve(listener, router, HEAD_LIMITS, stop_server.clone());
+        let serving = server::serve(listener, router, SERVER_LIMITS, stop_server.clone());
         tasks.spawn(async move {
             serving.await;
             Ok(())
@@ -314,12 +321,11 @@ fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
     };
     let cors = CorsLayer::new()
         .allow_origin(origins)
+        // Of origins that are named, clients may send cookies too (`withCredentials`);
+        // a browser refuses that beside `*`.
+        .allow_credentials(config.cors_origins.is_some())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            HeaderName::from_static("content-type"),
-            HeaderName::from_static("x-api-key"),
-            REQUEST_ID,
-        ])
+        .allow_headers([HeaderName::from_static("content-type"), API_KEY, REQUEST_ID])
         .expose_headers([rest::EVENT_POSITION, REQUEST_ID]);
     let router = router.layer(cors);
     Ok(if config.keys.is_empty() {

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use space_events::app::{self, App};
 use space_events::config::{Command, CommandLine, Config, start_log};
 use space_events::healthcheck;
+use space_events::panics;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -44,6 +45,7 @@ fn start() -> anyhow::Result<ExitCode> {
         }
     };
     start_log(&command_line.settings)?;
+    std::panic::set_hook(Box::new(panics::log));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

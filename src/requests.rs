@@ -1,7 +1,8 @@
 //! What every request gets, whatever answers it: an id, a line in the log, a
-//! count, a time limit, and headers that keep browsers from doing more with an
-//! answer than they should.
+//! count, a time limit, an answer even if its handler panics, and headers that keep
+//! browsers from doing more with an answer than they should.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug, error_span, info};
 
@@ -28,8 +30,8 @@ const MAX_PATH_CHARS: usize = 256;
 /// Puts all this around a router. A request has `limit` until its answer begins.
 pub fn around(router: Router, metrics: Arc<Metrics>, limit: Duration) -> Router {
     router
-        .layer(map_response(add_headers))
         .layer(from_fn_with_state((metrics, limit), follow))
+        .layer(map_response(add_headers))
 }
 
 /// Changes are logged as `info`, reads and Engine.IO as `debug`. Only the path is
@@ -53,9 +55,13 @@ async fn follow(
             None => "none".to_owned(),
         };
         let path: String = path.chars().take(MAX_PATH_CHARS).collect();
-        let mut response = timeout(limit, next.run(request))
-            .await
-            .unwrap_or_else(|_| Error::DatabaseTimeout.into_response());
+        // A panic drops all that the handler held, so nobody sees it half changed.
+        let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let mut response = match timeout(limit, answering).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => Error::Panic.into_response(),
+            Err(_) => Error::DatabaseTimeout.into_response(),
+        };
         let took = begun.elapsed();
         let status = response.status().as_u16();
         metrics.answered(&route, method.as_str(), status, took);
@@ -152,6 +158,29 @@ mod tests {
         let mut counted = String::new();
         metrics.write(&mut counted).expect("a text");
         let line = r#"http_requests_total{route="/never",method="GET",status="503"} 1"#;
+        assert!(counted.contains(line), "{counted}");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_and_counted() {
+        let metrics = Arc::<Metrics>::default();
+        let router = Router::new().route("/broken", get(async || -> () { panic!("broken") }));
+        let router = around(router, Arc::clone(&metrics), Duration::from_secs(60));
+        let request = Request::get("/broken").body(Body::empty());
+        let response = router.oneshot(request.expect("a request")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 500);
+        for header in [REQUEST_ID, header::X_CONTENT_TYPE_OPTIONS] {
+            assert!(response.headers().contains_key(&header), "{header}");
+        }
+        let body = axum::body::to_bytes(response.into_body(), 1024).await;
+        assert_eq!(
+            body.expect("a body"),
+            r#"{"error":"the request failed through no fault of yours"}"#
+        );
+        let mut counted = String::new();
+        metrics.write(&mut counted).expect("a text");
+        let line = r#"requests_total{route="/broken",method="GET",status="500"} 1"#;
         assert!(counted.contains(line), "{counted}");
     }
 

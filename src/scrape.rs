@@ -23,7 +23,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::api_key::ApiKeys;
+use crate::api_key::{self, ApiKeys};
 use crate::journal::Recent;
 use crate::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
@@ -92,19 +92,13 @@ async fn scrape(State(sights): State<Sights>, headers: HeaderMap) -> Response {
 
 /// Any key will do, as the API takes it, or as Prometheus can send it.
 fn knows_key(keys: &ApiKeys, headers: &HeaderMap) -> bool {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
-    let bearer = text("authorization").and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
-    });
-    [text("x-api-key"), bearer]
-        .into_iter()
-        .flatten()
-        .any(|key| keys.scope_of(key).is_some())
+    [
+        api_key::presented(headers),
+        api_key::presented_as_bearer(headers),
+    ]
+    .into_iter()
+    .flatten()
+    .any(|key| keys.scope_of(key).is_some())
 }
 
 /// What the database says.

@@ -1,8 +1,8 @@
 //! HTTP over the connections that come: one task for each, until it is told to
 //! stop.
 //!
-//! As `axum::serve` does it, with two limits of its own: how long the head of a
-//! request may take, and how large it may be.
+//! As `axum::serve` does it, with limits of its own: how long the head of a request
+//! may take, how large it may be, and how much of a body is read that nobody wants.
 
 use std::future::pending;
 use std::pin::pin;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,18 +23,22 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use crate::sockets::connection::MeteredListener;
+use crate::unread_body;
 
 /// The largest head of a request; a larger one is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// How long the head of a request may take; a connection whose takes longer is
-/// closed.
+/// What a connection may take; one that takes more is closed.
 #[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
-    /// The first, from the beginning of the connection.
-    pub first: Duration,
-    /// Each other, from the answer before: a connection may be idle for so long.
-    pub next: Duration,
+pub struct Limits {
+    /// How long the first head of a request may take, from the beginning of the
+    /// connection.
+    pub first_head: Duration,
+    /// How long each other may take, from the answer before: a connection may be idle
+    /// for so long.
+    pub next_head: Duration,
+    /// How much is read of a body that was answered before it was read.
+    pub unread_body: unread_body::Limits,
 }
 
 /// Serves until `stop`, then finishes the requests that have begun. What became
@@ -43,12 +46,12 @@ pub struct HeadLimits {
 pub async fn serve(
     mut listener: MeteredListener,
     router: Router,
-    head_limits: HeadLimits,
+    limits: Limits,
     stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_limits.next)
+        .header_read_timeout(limits.next_head)
         .max_buf_size(MAX_HEAD_BYTES);
     let mut tasks = JoinSet::new();
     loop {
@@ -61,10 +64,11 @@ pub async fn serve(
         let router = router.clone();
         let asked = Arc::new(AtomicBool::new(false));
         let has_asked = Arc::clone(&asked);
+        let (watch, unread_bodies) = unread_body::of_a_connection(limits.unread_body);
         let service = service_fn(move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(info.clone());
-            router.clone().oneshot(request.map(Body::new))
+            router.clone().oneshot(watch.over(request))
         });
         let served = http
             .serve_connection(TokioIo::new(connection), service)
@@ -73,7 +77,7 @@ pub async fn serve(
         tasks.spawn(async move {
             let mut served = pin!(served);
             let too_late = async {
-                sleep(head_limits.first).await;
+                sleep(limits.first_head).await;
                 if has_asked.load(Ordering::Relaxed) {
                     pending::<()>().await;
                 }
@@ -81,6 +85,7 @@ pub async fn serve(
             let ended = tokio::select! {
                 ended = served.as_mut() => ended,
                 () = too_late => return,
+                () = unread_bodies.read() => return,
                 () = stop.cancelled() => {
                     served.as_mut().graceful_shutdown();
                     served.await

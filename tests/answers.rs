@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use reqwest::Method;
 use serde_json::Value;
+use space_events::config::Settings;
 
 use crate::support::{Database, Program, TestApp, no_tls, pricing};
 
@@ -77,6 +78,52 @@ async fn every_answer_has_its_headers_and_an_id() {
     assert_eq!(ids.len(), 3);
     assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_origins_that_are_named_may_send_cookies_and_no_others() {
+    const CREDENTIALS: &str = "access-control-allow-credentials";
+    let database = Database::create().await;
+    for (origins, origin, allowed, credentials) in [
+        (None, "https://a.example", Some("*"), None),
+        (
+            Some("https://a.example,https://b.example"),
+            "https://b.example",
+            Some("https://b.example"),
+            Some("true"),
+        ),
+        (
+            Some("https://a.example"),
+            "https://b.example",
+            None,
+            Some("true"),
+        ),
+    ] {
+        let settings = Settings {
+            api_keys: Some("a:ALL".to_owned()),
+            cors_origins: origins.map(str::to_owned),
+            ..Settings::default()
+        };
+        let app = TestApp::start_with(&database, settings).await;
+        for path in ["/services", "/events/?EIO=4&transport=polling"] {
+            for method in [Method::GET, Method::OPTIONS] {
+                let request = app
+                    .request(method, path)
+                    .header("origin", origin)
+                    .header("access-control-request-method", "POST");
+                let answer = request.send().await.expect("an answer");
+                for (name, value) in [
+                    ("access-control-allow-origin", allowed),
+                    (CREDENTIALS, credentials),
+                ] {
+                    let given = answer.headers().get(name);
+                    let given = given.and_then(|value| value.to_str().ok());
+                    assert_eq!(given, value, "{origins:?} {origin} {path}: {name}");
+                }
+            }
+        }
+        app.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

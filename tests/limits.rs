@@ -10,9 +10,10 @@ use axum::Router;
 use axum::routing::get;
 use space_events::config::Settings;
 use space_events::metrics::Metrics;
-use space_events::server::{self, HeadLimits};
+use space_events::server::{self, Limits};
 use space_events::sockets::connection::MeteredListener;
 use space_events::sockets::places::Places;
+use space_events::unread_body;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
@@ -54,7 +55,9 @@ async fn connect_until_answered(address: SocketAddr) -> TcpStream {
 
 /// How long a head may take where it may not take long.
 const SHORT: Duration = Duration::from_secs(2);
-/// A request whose answer takes longer than that.
+/// How much is read of a body that nobody wants.
+const MOST_UNREAD: usize = 64 * 1024;
+/// A request whose answer takes longer than [`SHORT`].
 const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// The server with limits of ours: where it listens.
@@ -69,9 +72,21 @@ async fn serve_with(first: Duration, next: Duration) -> (SocketAddr, AbortOnDrop
         "done"
     });
     let router = Router::new().route("/slow", slow);
-    let limits = HeadLimits { first, next };
+    let limits = Limits {
+        first_head: first,
+        next_head: next,
+        unread_body: unread_body::Limits {
+            bytes: MOST_UNREAD,
+            time: SHORT,
+        },
+    };
     let serving = server::serve(listener, router, limits, CancellationToken::new());
     (address, AbortOnDropHandle::new(tokio::spawn(serving)))
+}
+
+/// A request with a body of a length that nobody reads.
+fn unwanted(length: usize) -> String {
+    format!("POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
 }
 
 /// Sends a head bit by bit, until the connection is closed.
@@ -128,6 +143,50 @@ async fn a_later_head_that_does_not_end_is_cut_off_and_a_long_answer_is_not() {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     assert!(ask(&mut stream, SLOW).await.starts_with("HTTP/1.1 200"));
     drip(&mut stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_leaves_the_connection_usable_once_the_body_has_come() {
+    let (address, _serving) = serve_with(LIMIT, LIMIT).await;
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    for _ in 0..3 {
+        let answer = ask(&mut stream, unwanted(MOST_UNREAD).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        stream
+            .write_all(&vec![b'x'; MOST_UNREAD])
+            .await
+            .expect("it is taken");
+    }
+    assert!(ask(&mut stream, SLOW).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unwanted_body_that_is_large_or_slow_is_cut_off() {
+    let (address, _serving) = serve_with(LIMIT, LIMIT).await;
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let answer = ask(&mut stream, unwanted(1 << 30).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let flood = async { while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {} };
+    timeout(LIMIT, flood).await.expect("it is cut off");
+
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let answer = ask(&mut stream, unwanted(MOST_UNREAD).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let dripping = async {
+        while stream.write_all(b"x").await.is_ok() {
+            sleep(SHORT / 10).await;
+        }
+    };
+    timeout(LIMIT, dripping).await.expect("it is cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_before_sending_a_body_is_not_told_to_send_it_for_nothing() {
+    let (address, _serving) = serve_with(LIMIT, LIMIT).await;
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = unwanted(5).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+    let answer = ask(&mut stream, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

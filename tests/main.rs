@@ -19,6 +19,7 @@ mod clients;
 mod consistency;
 mod container;
 mod database_tls;
+mod early_answers;
 mod embedded_postgres;
 mod examples;
 mod faults;

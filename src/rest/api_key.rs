@@ -1,12 +1,12 @@
 //! Which key may do what.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{Api, Error};
-use crate::api_key::Scope;
+use crate::api_key::{self, Scope};
 
 /// Refuses a request whose key does not reach, before anything of its body is
 /// read. Where no keys are configured, none is asked for.
@@ -16,7 +16,7 @@ pub(super) async fn authorize(
     next: Next,
 ) -> Result<Response, Error> {
     if !api.keys.is_empty() {
-        let scope = presented_key(request.headers())
+        let scope = api_key::presented(request.headers())
             .and_then(|key| api.keys.scope_of(key))
             .ok_or(Error::Unauthorized)?;
         let needed = needed_scope(request.method());
@@ -28,16 +28,6 @@ pub(super) async fn authorize(
         }
     }
     Ok(next.run(request).await)
-}
-
-/// The key of the request; none if there are two.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all("x-api-key").iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 /// Methods that no path knows are answered with 405 to any key.

@@ -54,6 +54,9 @@ pub enum Error {
     /// 503: the journal cannot be read.
     #[error("{0:#}")]
     Journal(anyhow::Error),
+    /// 500: the handler panicked.
+    #[error("a handler panicked")]
+    Panic,
     /// 500: a fault of ours.
     #[error(transparent)]
     Fault(anyhow::Error),
@@ -96,7 +99,7 @@ impl Error {
             | Self::DatabaseTimeout
             | Self::Journal(_)
             | Self::Position(PositionRefused::Unavailable) => return unavailable(),
-            Self::Fault(_) => return fault(),
+            Self::Panic | Self::Fault(_) => return fault(),
             Self::Database(error) => {
                 return match blame(error) {
                     Blame::Client(sentence) => (StatusCode::BAD_REQUEST, sentence.to_owned()),
@@ -259,6 +262,7 @@ mod tests {
             (Error::Conflict("x".into()), 409),
             (Error::TooLarge("x".into()), 413),
             (Error::UnsupportedMediaType("x".into()), 415),
+            (Error::Panic, 500),
             (Error::Fault(anyhow::anyhow!("x")), 500),
             (Error::Database(sqlx::Error::RowNotFound), 500),
             (Error::Database(sqlx::Error::PoolTimedOut), 503),

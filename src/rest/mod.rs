@@ -34,7 +34,7 @@ use utoipa_axum::routes;
 
 pub use error::Error;
 pub use snapshot::EVENT_POSITION;
-pub use upload::MAX_PRICING_BYTES;
+pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 
 use crate::api_key::ApiKeys;
 use crate::journal::History;

@@ -17,7 +17,7 @@ pub const MAX_PRICING_BYTES: usize = 2 * 1024 * 1024;
 
 /// The largest body that is read. More than a pricing and its form take: a client
 /// that sends too much hears 413 only if it could send all of it.
-pub(super) const MAX_BODY_BYTES: usize = 4 * MAX_PRICING_BYTES;
+pub const MAX_BODY_BYTES: usize = 4 * MAX_PRICING_BYTES;
 
 /// How long a body may be under way.
 const BODY_LIMIT: Duration = Duration::from_secs(60);

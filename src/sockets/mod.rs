@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::api_key::ApiKeys;
+use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
 use crate::metrics::Ended;
@@ -254,8 +254,7 @@ impl Handshake {
         let given = auth
             .and_then(|auth| auth.get("apiKey"))
             .and_then(Value::as_str);
-        let header = socket.req_parts().headers.get("x-api-key");
-        let header = header.and_then(|value| value.to_str().ok());
+        let header = api_key::presented(&socket.req_parts().headers);
         [given, header]
             .into_iter()
             .flatten()

@@ -52,6 +52,30 @@ async fn a_key_reaches_as_far_as_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_read_alike_wherever_it_is_asked_for() {
+    let server = Server::start_with(Settings {
+        api_keys: Some("schlüssel:ALL".to_owned()),
+        ..Settings::default()
+    })
+    .await;
+    for path in ["/services", "/api/v1/events", "/metrics"] {
+        for (keys, status) in [
+            (&["schlüssel".as_bytes()][..], 200),
+            (&["schlüssel".as_bytes(), "schlüssel".as_bytes()], 401),
+            (&[b"schl\xfcssel"], 401),
+            (&[], 401),
+        ] {
+            let mut request = server.request("GET", path);
+            for key in keys {
+                request = request.header("x-api-key", *key);
+            }
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), status, "{path} {keys:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_asked_for_before_the_body() {
     let server = start().await;
     let mut socket = TcpStream::connect(server.app.address)
