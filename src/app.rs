@@ -9,7 +9,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn;
 use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -35,8 +35,9 @@ use crate::sockets::connection::MeteredListener;
 use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
-use crate::store;
 use crate::store::database_url::DatabaseUrl;
+use crate::store::transaction::Sessions;
+use crate::store::{self, Pool};
 use crate::unread_body;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -75,7 +76,7 @@ pub struct App {
     server: CancellationToken,
     feed: CancellationToken,
     sockets: Sockets,
-    pool: PgPool,
+    pool: Pool,
     postgres: Option<(JoinHandle<()>, CancellationToken)>,
 }
 
@@ -162,12 +163,21 @@ impl App {
         listen_url: DatabaseUrl,
     ) -> anyhow::Result<Self> {
         apply_migrations(&listen_url).await?;
-        let pool = store::open(url.sqlx_options("space-events rest"));
-        drop(pool.acquire().await.context("open the database for REST")?);
+        // Whoever gives a direct connection for LISTEN has a pooler on the other.
+        let sessions = match url == listen_url {
+            true => Sessions::Kept,
+            false => Sessions::Shared,
+        };
+        let (pool, mut watch) = Pool::new(url, sessions);
+        watch.find().await.context("open the database for REST")?;
         capture::check(&pool).await.context("check the triggers")?;
-        let identity = store::journal::identity(&pool)
+        let mut tx = store::begin_read(&pool)
+            .await
+            .context("open the database for REST")?;
+        let identity = store::journal::identity(&mut tx)
             .await
             .context("read the identity of the journal")?;
+        drop(tx);
         let (feed, extent) = Feed::start(listen_url.clone(), identity).await?;
         let metrics = Arc::new(Metrics::default());
         let recent = Arc::new(Recent::new(extent, Arc::clone(&metrics)));
@@ -227,6 +237,11 @@ impl App {
         let watching = capture::run(pool.clone(), stop_feed.clone());
         tasks.spawn(async move {
             tokio::join!(keeping, watching);
+            Ok(())
+        });
+        let stop_watch = stop_feed.clone();
+        tasks.spawn(async move {
+            watch.run(stop_watch).await;
             Ok(())
         });
         Ok(Self {

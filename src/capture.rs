@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::store;
 use crate::store::capture::Fault;
+use crate::store::{self, Pool};
 
 /// How often the triggers are looked at.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Checks once a minute until it is cancelled.
-pub async fn run(pool: PgPool, stop: CancellationToken) {
+pub async fn run(pool: Pool, stop: CancellationToken) {
     loop {
         match timeout(TIME_LIMIT, check(&pool)).await {
             Ok(Ok(_)) => {}
@@ -40,9 +40,9 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
 /// # Errors
 ///
 /// The database is away.
-pub async fn check(pool: &PgPool) -> sqlx::Result<Vec<Fault>> {
+pub async fn check(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
     let mut tx = store::begin_read(pool).await?;
-    let faults = store::capture::faults(&mut *tx).await?;
+    let faults = store::capture::faults(&mut tx).await?;
     drop(tx);
     let mut left = Vec::new();
     for fault in faults {
@@ -68,11 +68,11 @@ pub async fn check(pool: &PgPool) -> sqlx::Result<Vec<Fault>> {
     Ok(left)
 }
 
-async fn repair(pool: &PgPool, fault: &Fault) -> sqlx::Result<()> {
+async fn repair(pool: &Pool, fault: &Fault) -> sqlx::Result<()> {
     let mut tx = store::begin(pool).await?;
     // Written by Postgres itself, from what the migrations made.
     sqlx::raw_sql(AssertSqlSafe(fault.repair.clone()))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
     tx.commit().await
 }

@@ -12,7 +12,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +19,7 @@ use utoipa_axum::routes;
 
 use crate::capture;
 use crate::journal::Recent;
+use crate::store::Pool;
 
 /// How long the database may take for the checks.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
@@ -30,7 +30,7 @@ const GREATEST_LAG: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Checks {
     /// The database, for its triggers.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// How far the feed is.
     pub recent: Arc<Recent>,
 }

@@ -19,7 +19,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use socketioxide::TransportType;
-use sqlx::PgPool;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -28,8 +27,8 @@ use crate::journal::Recent;
 use crate::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
 use crate::sockets::Clients;
-use crate::store;
 use crate::store::journal::Vitals;
+use crate::store::{self, Pool};
 
 /// How long the database may take.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -44,7 +43,7 @@ pub struct Sights {
     /// Who is there.
     pub clients: Clients,
     /// The database, and the connections to it.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// Who may know; empty: everybody.
     pub keys: Arc<ApiKeys>,
 }
@@ -107,11 +106,11 @@ struct Database {
     triggers_are_right: bool,
 }
 
-async fn ask(pool: &PgPool) -> sqlx::Result<Database> {
-    let mut connection = pool.acquire().await?;
+async fn ask(pool: &Pool) -> sqlx::Result<Database> {
+    let mut tx = store::begin_read(pool).await?;
     Ok(Database {
-        vitals: store::journal::vitals(&mut *connection).await?,
-        triggers_are_right: store::capture::faults(&mut *connection).await?.is_empty(),
+        vitals: store::journal::vitals(&mut tx).await?,
+        triggers_are_right: store::capture::faults(&mut tx).await?.is_empty(),
     })
 }
 
@@ -146,7 +145,7 @@ impl Sights {
             float_gauge(self.recent.behind().as_secs_f64()),
         );
         let pool = Family::<[(&'static str, &'static str); 1], Gauge>::default();
-        let (open, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        let (open, idle, most) = self.pool.counts();
         for (state, count) in [("in_use", open.saturating_sub(idle)), ("idle", idle)] {
             pool.get_or_create(&[("state", state)]).set(whole(count));
         }
@@ -158,7 +157,7 @@ impl Sights {
         now.register(
             "pool_connections_max",
             "As many of them as there may be",
-            gauge(self.pool.options().get_max_connections().into()),
+            gauge(whole(most)),
         );
         now.register(
             "database_up",

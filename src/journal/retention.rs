@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
-use crate::store;
+use crate::store::{self, Pool};
 
 /// How many rows go in one transaction.
 const BATCH_ROWS: u64 = 5000;
@@ -28,12 +27,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// Prunes until it is cancelled.
-pub async fn run(
-    pool: PgPool,
-    retention: Duration,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
+pub async fn run(pool: Pool, retention: Duration, metrics: Arc<Metrics>, stop: CancellationToken) {
     let interval = (retention / LOOKS).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     loop {
         let pruning = prune(&pool, retention, interval, &metrics, &stop);
@@ -50,7 +44,7 @@ pub async fn run(
 }
 
 async fn prune(
-    pool: &PgPool,
+    pool: &Pool,
     retention: Duration,
     interval: Duration,
     metrics: &Metrics,
@@ -60,15 +54,15 @@ async fn prune(
     let mut first = true;
     while !stop.is_cancelled() {
         let mut tx = store::begin_long(pool).await?;
-        if !store::journal::try_prune_lock(&mut *tx).await? {
+        if !store::journal::try_prune_lock(&mut tx).await? {
             break;
         }
         if first {
-            store::journal::mark(&mut *tx, interval.as_secs_f64() / 2.0).await?;
-            store::journal::expire(&mut *tx, retention.as_secs_f64()).await?;
+            store::journal::mark(&mut tx, interval.as_secs_f64() / 2.0).await?;
+            store::journal::expire(&mut tx, retention.as_secs_f64()).await?;
             first = false;
         }
-        let rows = store::journal::prune(&mut *tx, BATCH_ROWS.cast_signed()).await?;
+        let rows = store::journal::prune(&mut tx, BATCH_ROWS.cast_signed()).await?;
         tx.commit().await?;
         metrics.pruned(rows);
         total += rows;

@@ -27,7 +27,6 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
 use serde::Serialize;
-use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,13 +38,14 @@ pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 use crate::api_key::ApiKeys;
 use crate::journal::History;
 use crate::live_page;
+use crate::store::Pool;
 use pricing_url::PricingFetcher;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Api {
     /// Where services and pricings are.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// The events that were, and the identity of positions.
     pub history: Arc<History>,
     /// Who may do what; empty: everybody everything.

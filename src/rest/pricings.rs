@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgPool};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,9 +19,9 @@ use super::services::{ServiceBody, ServicePath};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, USUAL_LIMIT, request, settle};
-use crate::store;
 use crate::store::pricings::{Found, NewPricing};
 use crate::store::services::{Availability, Service, ServiceRow};
+use crate::store::{self, Pool, Transaction};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -60,7 +59,7 @@ async fn list(
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
     let (position, documents) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let found = store::pricings::documents(&mut *tx, &service_name, availability).await?;
+        let found = store::pricings::documents(&mut tx, &service_name, availability).await?;
         Ok((position, found))
     })
     .await?;
@@ -101,12 +100,12 @@ async fn add(
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-async fn add_once(pool: &PgPool, service_name: &str, upload: &Upload) -> Result<Service, Error> {
+async fn add_once(pool: &Pool, service_name: &str, upload: &Upload) -> Result<Service, Error> {
     let mut tx = store::begin(pool).await?;
     let service = locked(&mut tx, service_name).await?;
     let saas_name = &upload.document.saas_name;
     if *saas_name != service.name
-        && !store::services::same_name(&mut *tx, saas_name, &service.name).await?
+        && !store::services::same_name(&mut tx, saas_name, &service.name).await?
     {
         return Err(Error::Invalid(format!(
             "the pricing is one of `{saas_name}`, not of `{}`",
@@ -115,14 +114,14 @@ async fn add_once(pool: &PgPool, service_name: &str, upload: &Upload) -> Result<
     }
     insert(&mut tx, &service, upload).await?;
     changed(&mut tx, &service).await?;
-    let service = store::services::reread(&mut *tx, &service).await?;
+    let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(service)
 }
 
 /// Adds the pricing of an upload to a service that the transaction holds.
 pub(super) async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Transaction,
     service: &ServiceRow,
     upload: &Upload,
 ) -> Result<(), Error> {
@@ -167,7 +166,7 @@ async fn show(
     if request::prefers_yaml(&headers) {
         let (position, source) = settle(USUAL_LIMIT, async || {
             let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-            let source = store::pricings::source(&mut *tx, &service_name, &version).await?;
+            let source = store::pricings::source(&mut tx, &service_name, &version).await?;
             Ok((position, source))
         })
         .await?;
@@ -181,7 +180,7 @@ async fn show(
     }
     let (position, document) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let document = store::pricings::document(&mut *tx, &service_name, &version).await?;
+        let document = store::pricings::document(&mut tx, &service_name, &version).await?;
         Ok((position, document))
     })
     .await?;
@@ -242,21 +241,21 @@ async fn make(
 }
 
 async fn make_once(
-    pool: &PgPool,
+    pool: &Pool,
     service_name: &str,
     version: &str,
     availability: Availability,
 ) -> Result<Service, Error> {
     let mut tx = store::begin(pool).await?;
     let service = locked(&mut tx, service_name).await?;
-    if !store::pricings::make(&mut *tx, &service, version, availability).await?
-        && store::pricings::availability(&mut *tx, &service, version)
+    if !store::pricings::make(&mut tx, &service, version, availability).await?
+        && store::pricings::availability(&mut tx, &service, version)
             .await?
             .is_none()
     {
         return Err(Error::no_pricing(version));
     }
-    let service = store::services::reread(&mut *tx, &service).await?;
+    let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(service)
 }
@@ -290,12 +289,12 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete_once(pool: &PgPool, service_name: &str, version: &str) -> Result<(), Error> {
+async fn delete_once(pool: &Pool, service_name: &str, version: &str) -> Result<(), Error> {
     let mut tx = store::begin(pool).await?;
     let service = locked(&mut tx, service_name).await?;
-    if !store::pricings::delete_archived(&mut *tx, &service, version).await? {
+    if !store::pricings::delete_archived(&mut tx, &service, version).await? {
         return Err(
-            match store::pricings::availability(&mut *tx, &service, version).await? {
+            match store::pricings::availability(&mut tx, &service, version).await? {
                 None => Error::no_pricing(version),
                 Some(_) => {
                     Error::Conflict(format!("pricing `{version}` is active; archive it first"))
@@ -308,13 +307,13 @@ async fn delete_once(pool: &PgPool, service_name: &str, version: &str) -> Result
     Ok(())
 }
 
-async fn locked(tx: &mut PgConnection, service_name: &str) -> Result<ServiceRow, Error> {
+async fn locked(tx: &mut Transaction, service_name: &str) -> Result<ServiceRow, Error> {
     store::services::lock(tx, service_name)
         .await?
         .ok_or_else(|| Error::no_service(service_name))
 }
 
-async fn changed(tx: &mut PgConnection, service: &ServiceRow) -> Result<(), Error> {
+async fn changed(tx: &mut Transaction, service: &ServiceRow) -> Result<(), Error> {
     Ok(store::services::touch(tx, service).await?)
 }
 

@@ -5,7 +5,6 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
-use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,8 +18,8 @@ use super::request::{PathParams, QueryParams};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, LONG_LIMIT, Message, USUAL_LIMIT, pricings, request, settle};
-use crate::store;
 use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
+use crate::store::{self, Pool, Transaction};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 1000;
@@ -136,7 +135,7 @@ async fn list(
     let page = page(&query)?;
     let (position, services) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let services = store::services::list(&mut *tx, &page).await?;
+        let services = store::services::list(&mut tx, &page).await?;
         Ok((position, services))
     })
     .await?;
@@ -209,7 +208,7 @@ async fn show(
     let PathParams(ServicePath { service_name }) = path;
     let (position, service) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let service = store::services::find(&mut *tx, &service_name).await?;
+        let service = store::services::find(&mut tx, &service_name).await?;
         Ok((position, service))
     })
     .await?;
@@ -246,15 +245,15 @@ async fn create(
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-async fn create_once(pool: &PgPool, upload: &Upload) -> Result<Service, Error> {
+async fn create_once(pool: &Pool, upload: &Upload) -> Result<Service, Error> {
     let name = &upload.document.saas_name;
     let mut tx = store::begin_long(pool).await?;
-    let service = match store::services::insert(&mut *tx, name).await? {
+    let service = match store::services::insert(&mut tx, name).await? {
         Some(service) => service,
         None => enable_again(&mut tx, name, &upload.document.version).await?,
     };
     pricings::insert(&mut tx, &service, upload).await?;
-    let service = store::services::reread(&mut *tx, &service).await?;
+    let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(service)
 }
@@ -262,7 +261,7 @@ async fn create_once(pool: &PgPool, upload: &Upload) -> Result<Service, Error> {
 /// Enables a disabled service with nothing active, and with room for a version.
 /// What happens before it is enabled is not announced.
 async fn enable_again(
-    tx: &mut PgConnection,
+    tx: &mut Transaction,
     name: &str,
     version: &str,
 ) -> Result<ServiceRow, Error> {
@@ -343,17 +342,17 @@ async fn rename(
     Ok(Json(service.into()))
 }
 
-async fn rename_once(pool: &PgPool, service_name: &str, new_name: &str) -> Result<Service, Error> {
+async fn rename_once(pool: &Pool, service_name: &str, new_name: &str) -> Result<Service, Error> {
     let taken = || format!("service `{new_name}` already exists");
     let mut tx = store::begin_long(pool).await?;
     let service = enabled_whole(&mut tx, service_name).await?;
     if service.name != new_name {
-        store::services::rename(&mut *tx, &service, new_name)
+        store::services::rename(&mut tx, &service, new_name)
             .await
             .or_conflict("services_name_case_key", taken)
             .or_conflict("services_pkey", taken)?;
     }
-    let service = store::services::reread(&mut *tx, &service).await?;
+    let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(service)
 }
@@ -380,16 +379,16 @@ async fn disable(
 }
 
 /// Disabled first: pricings that are archived in a disabled service are not announced.
-async fn disable_once(pool: &PgPool, service_name: &str) -> Result<(), Error> {
+async fn disable_once(pool: &Pool, service_name: &str) -> Result<(), Error> {
     let mut tx = store::begin_long(pool).await?;
     let service = enabled_whole(&mut tx, service_name).await?;
-    store::services::disable(&mut *tx, &service).await?;
-    store::pricings::archive_all(&mut *tx, &service).await?;
+    store::services::disable(&mut tx, &service).await?;
+    store::pricings::archive_all(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn enabled_whole(tx: &mut PgConnection, service_name: &str) -> Result<ServiceRow, Error> {
+async fn enabled_whole(tx: &mut Transaction, service_name: &str) -> Result<ServiceRow, Error> {
     store::services::lock_whole(tx, service_name)
         .await?
         .filter(|service| !service.disabled)
@@ -406,7 +405,7 @@ async fn enabled_whole(tx: &mut PgConnection, service_name: &str) -> Result<Serv
 async fn prune(State(api): State<Api>) -> Result<Json<Message>, Error> {
     let deleted = settle(LONG_LIMIT, async || {
         let mut tx = store::begin_long(&api.pool).await?;
-        let deleted = store::services::delete_all(&mut *tx).await?;
+        let deleted = store::services::delete_all(&mut tx).await?;
         tx.commit().await?;
         Ok(deleted)
     })

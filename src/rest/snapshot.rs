@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponseParts, ResponseParts};
-use sqlx::postgres::PgTransaction;
 use utoipa::ToSchema;
 
 use super::{Api, Error};
@@ -20,7 +19,7 @@ pub const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position")
 /// A transaction that sees one snapshot, and the position of it.
 pub(super) struct Snapshot {
     /// Reads what is answered.
-    pub(super) tx: PgTransaction<'static>,
+    pub(super) tx: store::Transaction,
     /// Goes with the answer.
     pub(super) position: EventPosition,
 }
@@ -39,7 +38,7 @@ impl Snapshot {
             snapshot,
             begun,
             max_id,
-        } = store::journal::place(&mut *tx).await?;
+        } = store::journal::place(&mut tx).await?;
         let seen = Seen::parse(&snapshot, u64::from(begun.unsigned_abs()), max_id)
             .with_context(|| format!("read the snapshot {snapshot}"))
             .map_err(Error::Fault)?;

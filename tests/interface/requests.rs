@@ -15,8 +15,9 @@ use space_events::journal::History;
 use space_events::pricing_document;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
-use space_events::store;
+use space_events::store::Pool;
 use space_events::store::database_url::DatabaseUrl;
+use space_events::store::transaction::Sessions;
 use tokio::net::TcpListener;
 
 use super::{conforms, document, operations, resolved};
@@ -333,7 +334,7 @@ fn without_database() -> axum::Router {
         .parse()
         .expect("a URL");
     rest::router(Api {
-        pool: store::open(nowhere.sqlx_options("space-events rest")),
+        pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
         history: Arc::new(History::new(nowhere, 0)),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(

@@ -7,8 +7,9 @@ use space_events::api_key::ApiKeys;
 use space_events::journal::History;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
-use space_events::store;
+use space_events::store::Pool;
 use space_events::store::database_url::DatabaseUrl;
+use space_events::store::transaction::Sessions;
 use tokio::net::TcpListener;
 
 use super::{Server, json_of};
@@ -20,7 +21,7 @@ async fn a_database_that_is_away_is_a_503_in_time() {
         .parse()
         .expect("a URL");
     let api = Api {
-        pool: store::open(nowhere.sqlx_options("space-events rest")),
+        pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
         history: Arc::new(History::new(nowhere, 0)),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(

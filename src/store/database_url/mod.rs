@@ -158,8 +158,12 @@ impl DatabaseUrl {
                 TlsMode::ChainAndHost => PgSslMode::VerifyFull,
             })
             // The server's own default is as exact, and poolers refuse to set it.
-            .extra_float_digits(None)
-            .options(self.parameters.iter().map(|(name, value)| (name, value)));
+            .extra_float_digits(None);
+        // Without any, sqlx would send an empty text, which poolers refuse too.
+        let options = match self.parameters.is_empty() {
+            true => options,
+            false => options.options(self.parameters.iter().map(|(name, value)| (name, value))),
+        };
         let options = match &self.host {
             Host::Tcp(host) => options.host(host),
             Host::Socket(directory) => options.socket(directory),
