@@ -22,6 +22,13 @@ run: ## build and run; settings as `make run ARGS="--port 5500"`
 test: clients ## all tests, with the published clients among them
 	cargo test --locked
 
+# How the package is tried in a fresh Debian: scripts/try-package.
+.PHONY: dist
+dist: ## what is handed out, into target/package: an archive, a Debian package, checksums
+	@scripts/need rust cc
+	cargo build --profile dist --locked
+	@scripts/dist $(TARGET)/dist/space-events
+
 .PHONY: soak
 soak: needed ## random writers and faults beside an oracle, for SECONDS=600; SEED=…: the same ones again
 	SOAK_SECONDS=$(or $(SECONDS),600) SEED=$(SEED) cargo test --locked consistency:: -- --nocapture

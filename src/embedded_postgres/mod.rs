@@ -230,6 +230,9 @@ impl EmbeddedPostgres {
             "unix_socket_permissions=0700",
             "port=5432",
             "max_connections=200",
+            // Where memory that is written may not be run, as in a hardened
+            // service, a query that is compiled fails; ours are too short to gain.
+            "jit=off",
             "timezone=UTC",
             "log_timezone=UTC",
             "log_destination=stderr",

@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
             }
             Err(error) => {
                 if reachable {
-                    eprintln!("cannot reach {address}: {error:#}; trying again");
+                    eprintln!("cannot reach {address}: {error}; trying again");
                 }
                 reachable = false;
             }
