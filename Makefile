@@ -6,6 +6,7 @@ CLIENTS := $(TARGET)/clients
 NODE_CLIENTS := $(CLIENTS)/node_modules/.installed
 PYTHON_CLIENTS := $(CLIENTS)/venv/.installed
 RUST_EXAMPLE := $(CLIENTS)/rust/debug/space-events-example
+TOOLS := $(TARGET)/tools/.unpacked
 PEER := bench/peer/node_modules/.installed
 
 .PHONY: help
@@ -63,11 +64,11 @@ $(PEER): bench/peer/package.json bench/peer/package-lock.json
 # The published clients that the tests start. Each is installed again when its
 # list of versions changed.
 .PHONY: clients
-clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE)
+clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE) $(TOOLS)
 
 .PHONY: needed
 needed:
-	@scripts/need rust cc postgres node python chromium
+	@scripts/need rust cc postgres node python chromium nginx
 
 $(NODE_CLIENTS): tests/clients/package.json tests/clients/package-lock.json | needed
 	@mkdir -p $(CLIENTS)
@@ -79,6 +80,12 @@ $(PYTHON_CLIENTS): tests/clients/requirements.txt | needed
 	@mkdir -p $(CLIENTS)
 	python3 -m venv --clear $(CLIENTS)/venv
 	$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@
+
+# The judges of deploy/ that are worth no installation: where there is no apt, the
+# tests say that they were skipped.
+$(TOOLS): | needed
+	@scripts/unpack $(TARGET)/tools caddy prometheus
 	@touch $@
 
 # A package of its own, as a user's would be.

@@ -391,7 +391,7 @@ async fn socket_io_client(app: &TestApp, options: &Value) -> PublishedClient {
 }
 
 /// A client in a process of its own, which ends with this value.
-struct PublishedClient {
+pub(crate) struct PublishedClient {
     /// The line in which it said that it is connected.
     ready: Value,
     /// What it is connected by, as it said last.
@@ -404,7 +404,7 @@ struct PublishedClient {
 
 impl PublishedClient {
     /// Starts a script, and waits until it is connected to `/pricings`.
-    async fn start(script: &str, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(script: &str, arguments: &[&str]) -> Self {
         let mut client = Self::run(script, arguments);
         let ready = client.next_line().await;
         assert_eq!(ready["ready"], true, "{script}: {ready}");
@@ -433,7 +433,7 @@ impl PublishedClient {
     }
 
     /// The arguments of the next message that it hears.
-    async fn heard(&mut self) -> Value {
+    pub(crate) async fn heard(&mut self) -> Value {
         loop {
             let mut line = self.next_line().await;
             if line["heard"].is_array() {
@@ -462,7 +462,7 @@ impl PublishedClient {
     }
 
     /// Waits until it has gone over to a websocket.
-    async fn upgraded(&mut self) {
+    pub(crate) async fn upgraded(&mut self) {
         while self.transport != "websocket" {
             let line = self.next_line().await;
             self.note(&line);

@@ -20,6 +20,7 @@ mod consistency;
 mod container;
 mod database_tls;
 mod early_answers;
+mod deploy;
 mod embedded_postgres;
 mod examples;
 mod faults;
