@@ -24,6 +24,79 @@ pub enum Event {
     ServiceDisabled(Service),
 }
 
+/// What happened, without what it happened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = EventCode)]
+pub enum Code {
+    /// [`Event::PricingCreated`].
+    PricingCreated,
+    /// [`Event::PricingArchived`].
+    PricingArchived,
+    /// [`Event::PricingActivated`].
+    #[serde(rename = "PRICING_ACTIVED")]
+    PricingActivated,
+    /// [`Event::ServiceDisabled`].
+    ServiceDisabled,
+}
+
+impl Code {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [
+        Self::PricingCreated,
+        Self::PricingArchived,
+        Self::PricingActivated,
+        Self::ServiceDisabled,
+    ];
+
+    /// As clients know it: `PRICING_CREATED`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PricingCreated => "PRICING_CREATED",
+            Self::PricingArchived => "PRICING_ARCHIVED",
+            Self::PricingActivated => "PRICING_ACTIVED",
+            Self::ServiceDisabled => "SERVICE_DISABLED",
+        }
+    }
+
+    /// Reads what [`Code::as_str`] gives.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+}
+
+impl Event {
+    /// What happened.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::PricingCreated(_) => Code::PricingCreated,
+            Self::PricingArchived(_) => Code::PricingArchived,
+            Self::PricingActivated(_) => Code::PricingActivated,
+            Self::ServiceDisabled(_) => Code::ServiceDisabled,
+        }
+    }
+
+    /// The service it happened to, or whose pricing it happened to.
+    pub fn service_name(&self) -> &str {
+        match self {
+            Self::PricingCreated(pricing)
+            | Self::PricingArchived(pricing)
+            | Self::PricingActivated(pricing) => &pricing.service_name,
+            Self::ServiceDisabled(service) => &service.service_name,
+        }
+    }
+
+    /// The version of the pricing it happened to, if it is about one.
+    pub fn pricing_version(&self) -> Option<&str> {
+        match self {
+            Self::PricingCreated(pricing)
+            | Self::PricingArchived(pricing)
+            | Self::PricingActivated(pricing) => Some(&pricing.pricing_version),
+            Self::ServiceDisabled(_) => None,
+        }
+    }
+}
+
 /// Which pricing: `{"serviceName": …, "pricingVersion": …}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -81,6 +154,13 @@ mod tests {
                 serde_json::to_string(&event).expect("an event is JSON"),
                 json
             );
+            let code = event.code();
+            assert!(json.contains(&format!("{{\"code\":\"{}\"", code.as_str())));
+            assert_eq!(
+                serde_json::to_string(&code).expect("JSON"),
+                format!("\"{}\"", code.as_str())
+            );
+            assert_eq!(Code::parse(code.as_str()), Some(code));
         }
     }
 }

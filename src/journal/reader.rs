@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{Batch, JournalEvent};
 use super::position::{Position, Seen, Within};
-use super::translate::{Change, Enabled, PricingRow, event_for};
+use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
 use crate::event::Event;
 use crate::store::services::Availability;
 
@@ -394,7 +394,10 @@ fn event_of(row: &Row) -> anyhow::Result<Option<Event>> {
             service_after: after.unwrap_or(Enabled::Yes),
         }
     };
-    Ok(event_for(row.try_get(4)?, change))
+    Ok(match meaning_of(row.try_get(4)?, change) {
+        Meaning::Event(event) => Some(event),
+        Meaning::Nothing(_) => None,
+    })
 }
 
 fn pricing_row(

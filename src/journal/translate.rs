@@ -1,7 +1,10 @@
-//! A row change to its event; pure.
+//! A row change to its event, or to the reason why it has none; pure.
 //!
 //! The triggers record what happened to a row and whether its service was
 //! enabled then. What that means to clients is decided here and nowhere else.
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::event::{Event, Pricing, Service};
 use crate::store::services::Availability;
@@ -48,47 +51,125 @@ pub struct PricingRow {
     pub availability: Availability,
 }
 
-/// The event that a row change of the service `service_name` means, if any.
-pub fn event_for(service_name: &str, change: Change) -> Option<Event> {
+/// What a row change means to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It is announced.
+    Event(Event),
+    /// It is not, for a reason.
+    Nothing(Reason),
+}
+
+/// Why a recorded change is not announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The service is disabled: nothing about its pricings is announced.
+    ServiceIsDisabled,
+    /// An archived pricing was deleted: it was not offered before either.
+    WasArchived,
+    /// A disabled service was deleted: that it is gone was announced when it was disabled.
+    WasDisabled,
+    /// A service was enabled: its active pricings are announced, each for itself.
+    ServiceEnabled,
+    /// What is offered is the same as before.
+    SameOffer,
+}
+
+impl Reason {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [
+        Self::ServiceIsDisabled,
+        Self::WasArchived,
+        Self::WasDisabled,
+        Self::ServiceEnabled,
+        Self::SameOffer,
+    ];
+
+    /// As it is in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceIsDisabled => "service_is_disabled",
+            Self::WasArchived => "was_archived",
+            Self::WasDisabled => "was_disabled",
+            Self::ServiceEnabled => "service_enabled",
+            Self::SameOffer => "same_offer",
+        }
+    }
+
+    /// One sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::ServiceIsDisabled => {
+                "The service is disabled, so nothing about its pricings is announced."
+            }
+            Self::WasArchived => {
+                "The pricing was archived before it was deleted, so it was not offered any more."
+            }
+            Self::WasDisabled => {
+                "The service was disabled before it was deleted; SERVICE_DISABLED was announced then."
+            }
+            Self::ServiceEnabled => {
+                "A service that is enabled has no event of its own; each of its active pricings is announced."
+            }
+            Self::SameOffer => "The same is offered as before.",
+        }
+    }
+}
+
+/// What a row change of the service `service_name` means.
+pub fn meaning_of(service_name: &str, change: Change) -> Meaning {
     let pricing = |version: String| Pricing {
         service_name: service_name.to_owned(),
         pricing_version: version,
     };
     match change {
-        Change::Service {
-            before: Some(Enabled::Yes),
-            after: None | Some(Enabled::No),
-        } => Some(Event::ServiceDisabled(Service {
-            service_name: service_name.to_owned(),
-        })),
-        Change::Service { .. }
-        | Change::Pricing {
+        Change::Service { before, after } => match (before, after) {
+            (Some(Enabled::Yes), None | Some(Enabled::No)) => {
+                Meaning::Event(Event::ServiceDisabled(Service {
+                    service_name: service_name.to_owned(),
+                }))
+            }
+            (Some(Enabled::No), None) => Meaning::Nothing(Reason::WasDisabled),
+            (Some(Enabled::No) | None, Some(Enabled::Yes)) => {
+                Meaning::Nothing(Reason::ServiceEnabled)
+            }
+            (None, Some(Enabled::No)) => Meaning::Nothing(Reason::ServiceIsDisabled),
+            _ => Meaning::Nothing(Reason::SameOffer),
+        },
+        Change::Pricing {
             service_after: Enabled::No,
             ..
-        } => None,
+        } => Meaning::Nothing(Reason::ServiceIsDisabled),
         Change::Pricing {
             before,
             after,
             service_before,
             service_after: Enabled::Yes,
         } => match (before, after) {
-            (None, Some(after)) => Some(Event::PricingCreated(pricing(after.version))),
-            (Some(before), None) => (before.availability == Availability::Active)
-                .then(|| Event::PricingArchived(pricing(before.version))),
+            (None, Some(after)) => Meaning::Event(Event::PricingCreated(pricing(after.version))),
+            (Some(before), None) => match before.availability {
+                Availability::Active => {
+                    Meaning::Event(Event::PricingArchived(pricing(before.version)))
+                }
+                Availability::Archived => Meaning::Nothing(Reason::WasArchived),
+            },
             (Some(before), Some(after)) if before.version != after.version => {
-                Some(Event::PricingCreated(pricing(after.version)))
+                Meaning::Event(Event::PricingCreated(pricing(after.version)))
             }
             (Some(before), Some(after)) => {
                 let was_offered =
                     service_before == Enabled::Yes && before.availability == Availability::Active;
                 let is_offered = after.availability == Availability::Active;
                 match (was_offered, is_offered) {
-                    (false, true) => Some(Event::PricingActivated(pricing(after.version))),
-                    (true, false) => Some(Event::PricingArchived(pricing(after.version))),
-                    _ => None,
+                    (false, true) => {
+                        Meaning::Event(Event::PricingActivated(pricing(after.version)))
+                    }
+                    (true, false) => Meaning::Event(Event::PricingArchived(pricing(after.version))),
+                    _ => Meaning::Nothing(Reason::SameOffer),
                 }
             }
-            (None, None) => None,
+            (None, None) => Meaning::Nothing(Reason::SameOffer),
         },
     }
 }
@@ -107,23 +188,23 @@ mod tests {
     }
 
     fn said(service_name: &str, change: Change) -> String {
-        event_for(service_name, change).map_or_else(
-            || "nothing".to_owned(),
-            |event| match event {
-                Event::PricingCreated(p) => format!("created {}", p.pricing_version),
-                Event::PricingArchived(p) => format!("archived {}", p.pricing_version),
-                Event::PricingActivated(p) => format!("activated {}", p.pricing_version),
-                Event::ServiceDisabled(s) => format!("disabled {}", s.service_name),
-            },
-        )
+        match meaning_of(service_name, change) {
+            Meaning::Event(Event::PricingCreated(p)) => format!("created {}", p.pricing_version),
+            Meaning::Event(Event::PricingArchived(p)) => format!("archived {}", p.pricing_version),
+            Meaning::Event(Event::PricingActivated(p)) => {
+                format!("activated {}", p.pricing_version)
+            }
+            Meaning::Event(Event::ServiceDisabled(s)) => format!("disabled {}", s.service_name),
+            Meaning::Nothing(reason) => reason.as_str().to_owned(),
+        }
     }
 
     #[test]
-    fn a_changed_pricing_means_at_most_one_event() {
+    fn a_changed_pricing_means_one_event_or_a_reason_for_none() {
         let cases = [
             (None, row("1", Active), Yes, Yes, "created 1"),
             (None, row("1", Archived), Yes, Yes, "created 1"),
-            (None, row("1", Active), No, No, "nothing"),
+            (None, row("1", Active), No, No, "service_is_disabled"),
             (row("1", Active), row("1", Archived), Yes, Yes, "archived 1"),
             (
                 row("1", Archived),
@@ -132,9 +213,21 @@ mod tests {
                 Yes,
                 "activated 1",
             ),
-            (row("1", Active), row("1", Archived), No, No, "nothing"),
-            (row("1", Archived), row("1", Active), No, No, "nothing"),
-            (row("1", Active), row("1", Active), Yes, Yes, "nothing"),
+            (
+                row("1", Active),
+                row("1", Archived),
+                No,
+                No,
+                "service_is_disabled",
+            ),
+            (
+                row("1", Archived),
+                row("1", Active),
+                No,
+                No,
+                "service_is_disabled",
+            ),
+            (row("1", Active), row("1", Active), Yes, Yes, "same_offer"),
             (row("1", Active), row("2", Active), Yes, Yes, "created 2"),
             (
                 row("1", Archived),
@@ -144,12 +237,24 @@ mod tests {
                 "created 2",
             ),
             (row("1", Active), row("2", Archived), Yes, Yes, "created 2"),
-            (row("1", Active), row("2", Active), No, No, "nothing"),
+            (
+                row("1", Active),
+                row("2", Active),
+                No,
+                No,
+                "service_is_disabled",
+            ),
             (row("1", Active), None, Yes, Yes, "archived 1"),
-            (row("1", Archived), None, Yes, Yes, "nothing"),
-            (row("1", Active), None, No, No, "nothing"),
+            (row("1", Archived), None, Yes, Yes, "was_archived"),
+            (row("1", Active), None, No, No, "service_is_disabled"),
             (row("1", Active), row("1", Active), No, Yes, "activated 1"),
-            (row("1", Archived), row("1", Archived), No, Yes, "nothing"),
+            (
+                row("1", Archived),
+                row("1", Archived),
+                No,
+                Yes,
+                "same_offer",
+            ),
         ];
         for (before, after, service_before, service_after, expected) in cases {
             let change = Change::Pricing {
@@ -167,13 +272,23 @@ mod tests {
         let cases = [
             (Some(Yes), Some(No), "disabled Zoom"),
             (Some(Yes), None, "disabled Zoom"),
-            (Some(No), None, "nothing"),
-            (Some(No), Some(Yes), "nothing"),
-            (Some(Yes), Some(Yes), "nothing"),
-            (None, Some(Yes), "nothing"),
+            (Some(No), None, "was_disabled"),
+            (Some(No), Some(Yes), "service_enabled"),
+            (Some(Yes), Some(Yes), "same_offer"),
+            (None, Some(Yes), "service_enabled"),
+            (None, Some(No), "service_is_disabled"),
         ];
         for (before, after, expected) in cases {
             assert_eq!(said("Zoom", Change::Service { before, after }), expected);
+        }
+    }
+
+    #[test]
+    fn each_reason_has_one_name_and_a_sentence() {
+        for reason in Reason::ALL {
+            let name = serde_json::to_string(&reason).expect("JSON");
+            assert_eq!(name, format!("\"{}\"", reason.as_str()));
+            assert!(reason.sentence().ends_with('.'), "{reason:?}");
         }
     }
 }
