@@ -1,5 +1,5 @@
-//! Capture watches itself: the triggers are as the migrations made them, or are
-//! made so again.
+//! Capture watches itself: the triggers and their functions are as the migrations
+//! made them, or are made so again.
 //!
 //! `ALTER TABLE … DISABLE TRIGGER ALL` and back, as restores with
 //! `--disable-triggers` do, silently resets how a trigger fires.
@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use crate::store::capture::Fault;
 use crate::store::{self, Pool};
 
-/// How often the triggers are looked at.
+/// How often capture is looked at, and repaired.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long looking may take, repairs included: a half-open connection says nothing.
@@ -34,32 +34,38 @@ pub async fn run(pool: Pool, stop: CancellationToken) {
     }
 }
 
-/// Repairs the triggers that are not as they should be, and returns those that
-/// could not be repaired.
+/// What is not as it should be. Changes nothing, so that whoever asks often holds
+/// nobody up.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn look(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
+    let mut tx = store::begin_read(pool).await?;
+    store::capture::faults(&mut tx).await
+}
+
+/// Repairs what is not as it should be, and returns what could not be repaired.
 ///
 /// # Errors
 ///
 /// The database is away.
 pub async fn check(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
-    let mut tx = store::begin_read(pool).await?;
-    let faults = store::capture::faults(&mut tx).await?;
-    drop(tx);
     let mut left = Vec::new();
-    for fault in faults {
-        match repair(pool, &fault).await {
+    for fault in look(pool).await? {
+        let Some(statements) = &fault.repair else {
+            error!("changes may not be announced: {fault}");
+            left.push(fault);
+            continue;
+        };
+        match repair(pool, statements.clone()).await {
             Ok(()) => warn!(
-                table.name = fault.table_name,
-                trigger.name = fault.trigger_name,
-                fault = fault.fault,
-                "repaired a trigger; changes made meanwhile may not have been recorded"
+                "repaired capture; changes made meanwhile may not have been recorded: {fault}"
             ),
             Err(cause) => {
                 error!(
-                    table.name = fault.table_name,
-                    trigger.name = fault.trigger_name,
-                    fault = fault.fault,
                     error = format!("{cause:#}"),
-                    "cannot repair a trigger: changes are not announced"
+                    "changes may not be announced, and this cannot be repaired: {fault}"
                 );
                 left.push(fault);
             }
@@ -68,10 +74,10 @@ pub async fn check(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
     Ok(left)
 }
 
-async fn repair(pool: &Pool, fault: &Fault) -> sqlx::Result<()> {
+async fn repair(pool: &Pool, statements: String) -> sqlx::Result<()> {
     let mut tx = store::begin(pool).await?;
     // Written by Postgres itself, from what the migrations made.
-    sqlx::raw_sql(AssertSqlSafe(fault.repair.clone()))
+    sqlx::raw_sql(AssertSqlSafe(statements))
         .execute(&mut tx)
         .await?;
     tx.commit().await

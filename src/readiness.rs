@@ -77,15 +77,10 @@ struct CheckLines {
     ),
 )]
 async fn ready(State(Checks { pool, recent }): State<Checks>) -> Response {
-    let (database, triggers) = match timeout(TIME_LIMIT, capture::check(&pool)).await {
+    let (database, triggers) = match timeout(TIME_LIMIT, capture::look(&pool)).await {
         Ok(Ok(faults)) if faults.is_empty() => (Ok(()), Ok(())),
         Ok(Ok(faults)) => {
-            let named = faults.iter().map(|fault| {
-                format!(
-                    "{}.{}: {}",
-                    fault.table_name, fault.trigger_name, fault.fault
-                )
-            });
+            let named = faults.iter().map(ToString::to_string);
             (Ok(()), Err(named.collect::<Vec<_>>().join("; ")))
         }
         Ok(Err(_)) => (Err("away"), Err("not checked".to_owned())),
