@@ -22,7 +22,7 @@ use crate::capture;
 use crate::config::{Config, Database};
 use crate::embedded_postgres::EmbeddedPostgres;
 use crate::feed::Feed;
-use crate::journal::{History, Recent, retention};
+use crate::journal::{History, JournalKey, Recent, retention};
 use crate::metrics::Metrics;
 use crate::open_files;
 use crate::readiness::{self, Checks};
@@ -174,14 +174,15 @@ impl App {
         let mut tx = store::begin_read(&pool)
             .await
             .context("open the database for REST")?;
-        let identity = store::journal::identity(&mut tx)
+        let key = store::journal::key(&mut tx)
             .await
-            .context("read the identity of the journal")?;
+            .context("read the key of the journal")?;
         drop(tx);
-        let (feed, extent) = Feed::start(listen_url.clone(), identity).await?;
+        let key = JournalKey::new(key);
+        let (feed, extent) = Feed::start(listen_url.clone(), key.clone()).await?;
         let metrics = Arc::new(Metrics::default());
         let recent = Arc::new(Recent::new(extent, Arc::clone(&metrics)));
-        let history = Arc::new(History::new(listen_url, identity));
+        let history = Arc::new(History::new(listen_url, key, Arc::clone(&recent)));
         let sources = Arc::new(Sources {
             recent: Arc::clone(&recent),
             history: Arc::clone(&history),

@@ -194,7 +194,7 @@ async fn rows_that_become_visible_late_are_read_page_by_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_in_the_journal_agrees_with_postgres() {
-    use space_events::journal::position::Snapshot;
+    use space_events::journal::seen::Snapshot;
 
     let database = Database::create().await;
     let mut open = Vec::new();

@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::journal::reader::Extent;
-use crate::journal::{Position, Recent};
+use crate::journal::reader::{Extent, Gap};
+use crate::journal::{JournalKey, Position, Recent};
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
 
@@ -39,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Feed {
     database: DatabaseUrl,
-    identity: i64,
+    key: JournalKey,
     listener: Listener,
     position: Position,
 }
@@ -52,26 +52,29 @@ pub enum Lost {
         "the journal was pruned beyond the place of the feed; EVENT_RETENTION is too short for such a pause"
     )]
     Pruned,
+    /// What it had read is not there any more.
+    #[error("the journal went back, as after a failover or a restored backup")]
+    WentBack,
     /// It came back to a database that was restored or replaced.
     #[error("the database has another journal than before")]
     Replaced,
 }
 
 impl Feed {
-    /// Connects, listens and finds the place to begin: now. `identity` is the
+    /// Connects, listens and finds the place to begin: now. `key` is the
     /// journal's.
     ///
     /// # Errors
     ///
     /// The database cannot be reached, or the journal is not there.
-    pub async fn start(database: DatabaseUrl, identity: i64) -> anyhow::Result<(Self, Extent)> {
-        let listener = connect(&database, identity).await?;
-        let extent = timeout(TIME_LIMIT, listener.reader().extent())
+    pub async fn start(database: DatabaseUrl, key: JournalKey) -> anyhow::Result<(Self, Extent)> {
+        let listener = connect(&database, &key).await?;
+        let extent = timeout(TIME_LIMIT, listener.reader().extent(&[]))
             .await
             .context("read the place of the journal")??;
         let feed = Self {
             database,
-            identity,
+            key,
             listener,
             position: Position::after(Arc::new(extent.now.clone())),
         };
@@ -86,7 +89,7 @@ impl Feed {
     pub async fn run(self, recent: Arc<Recent>, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             database,
-            identity,
+            key,
             listener,
             mut position,
         } = self;
@@ -96,7 +99,7 @@ impl Feed {
             let followed = async {
                 let listener = match listener.take() {
                     Some(listener) => listener,
-                    None => connect(&database, identity).await?,
+                    None => connect(&database, &key).await?,
                 };
                 info!("following the journal");
                 recent.set_follows(true);
@@ -127,14 +130,14 @@ impl Feed {
     }
 }
 
-async fn connect(database: &DatabaseUrl, identity: i64) -> anyhow::Result<Listener> {
+async fn connect(database: &DatabaseUrl, key: &JournalKey) -> anyhow::Result<Listener> {
     let listener = timeout(TIME_LIMIT, Listener::connect(database))
         .await
         .context("connect to listen")??;
-    let found = timeout(TIME_LIMIT, listener.reader().identity())
+    let found = timeout(TIME_LIMIT, listener.reader().key())
         .await
-        .context("read the identity of the journal")??;
-    anyhow::ensure!(found == identity, Lost::Replaced);
+        .context("read the key of the journal")??;
+    anyhow::ensure!(found == *key, Lost::Replaced);
     Ok(listener)
 }
 
@@ -171,7 +174,10 @@ async fn publish_unseen(
         let page = timeout(TIME_LIMIT, reading)
             .await
             .context("read the journal")??
-            .context(Lost::Pruned)?;
+            .map_err(|gap| match gap {
+                Gap::Pruned => Lost::Pruned,
+                Gap::WentBack => Lost::WentBack,
+            })?;
         for chunk in page.events.chunks(CHUNK_EVENTS) {
             if stop.is_cancelled() {
                 return Ok(());

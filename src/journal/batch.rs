@@ -5,7 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::position::{Position, Seen};
+use super::position::Position;
+use super::seen::Seen;
+use super::witness::Witness;
 use crate::event::Event;
 
 /// The rows between two places in the journal.
@@ -27,8 +29,8 @@ pub struct JournalEvent {
     pub event: Event,
     /// The event as JSON, encoded once for all clients.
     pub json: Box<RawValue>,
-    /// The row's id in the journal.
-    pub id: i64,
+    /// The row: its id, and a fingerprint that tells it from another with this id.
+    pub row: Witness,
     /// The id of the last row before the next event: the rows between mean nothing
     /// to clients, and have been seen with this one.
     pub through: i64,

@@ -4,9 +4,11 @@
 //! However many clients come back at once, so many read at a time; the others
 //! wait their turn, page by page. A page is in memory before its client gets
 //! the first event of it, so that a slow client holds no connection. After a
-//! restart all come back from one place: the last pages are shared.
+//! restart all come back from one place: the last pages are shared. Whether a
+//! position is good is asked over a connection of its own, for all that ask at the
+//! same time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +18,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::position::{Foreign, Position, Seen};
-use super::reader::{Extent, Page, Reader};
+use super::key::JournalKey;
+use super::position::Position;
+use super::reader::{Extent, Gap, Page, Reader};
+use super::recent::Recent;
+use super::seen::Seen;
 use crate::store::database_url::DatabaseUrl;
 
 /// How many pages are read at the same time.
@@ -26,6 +31,8 @@ const CONNECTIONS: usize = 4;
 pub const PAGE_ROWS: usize = 512;
 /// How many pages are kept for whoever comes to the same place next.
 const SHARED_PAGES: usize = 16;
+/// How long a page is kept that led up to what was visible when it was read.
+const LAST_PAGE_LIFE: Duration = Duration::from_secs(1);
 /// How long a page may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How long checking a position may take.
@@ -35,12 +42,47 @@ const CHECK_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct History {
     database: DatabaseUrl,
-    identity: i64,
+    recent: Arc<Recent>,
     turns: Semaphore,
-    idle: Mutex<Vec<Reader>>,
-    shared: Mutex<SharedPages>,
-    /// When the last check of a position began, and what it found.
-    last_extent: tokio::sync::Mutex<Option<(Instant, Option<Extent>)>>,
+    state: Mutex<State>,
+    checks: tokio::sync::Mutex<Checks>,
+    /// The ids of the rows that the next check asks for.
+    asked: Mutex<BTreeSet<i64>>,
+}
+
+/// What is true of one journal, as long as the feed follows it.
+#[derive(Debug)]
+struct State {
+    key: Arc<JournalKey>,
+    /// Rises whenever the feed has lost the journal: what was read before is dropped.
+    era: u64,
+    idle: Vec<Reader>,
+    shared: SharedPages,
+}
+
+/// The connection that checks positions, and what it found last.
+#[derive(Debug, Default)]
+struct Checks {
+    reader: Option<(u64, Reader)>,
+    last: Option<Check>,
+}
+
+#[derive(Debug)]
+struct Check {
+    begun: Instant,
+    asked: BTreeSet<i64>,
+    /// `None` if the database did not answer.
+    found: Option<Arc<Extent>>,
+}
+
+/// A page for a client that goes on with the recent events behind it.
+#[derive(Clone, Debug)]
+pub struct SharedPage {
+    /// The page.
+    pub page: Arc<Page>,
+    /// The number of the next recent event when reading it began: those before it
+    /// were visible to the page.
+    pub head: u64,
 }
 
 /// Why a client cannot go on from a position; SPACE's clients see the text.
@@ -49,6 +91,11 @@ pub enum PositionRefused {
     /// It was never given out by this journal.
     #[error("POSITION_INVALID: {0}")]
     Invalid(&'static str),
+    /// What was seen there is not in the journal any more.
+    #[error(
+        "POSITION_INVALID: the log went back since, as after a failover or a restored backup; read the state anew"
+    )]
+    WentBack,
     /// What came after it is kept no more.
     #[error("POSITION_EXPIRED: the log does not go back to it any more; read the state anew")]
     Expired,
@@ -57,22 +104,50 @@ pub enum PositionRefused {
     Unavailable,
 }
 
+impl From<Gap> for PositionRefused {
+    fn from(gap: Gap) -> Self {
+        match gap {
+            Gap::Pruned => Self::Expired,
+            Gap::WentBack => Self::WentBack,
+        }
+    }
+}
+
 impl History {
-    /// Connects when a page is asked for. `identity` is the journal's.
-    pub fn new(database: DatabaseUrl, identity: i64) -> Self {
+    /// Connects when a page is asked for. `key` is the journal's.
+    pub fn new(database: DatabaseUrl, key: JournalKey, recent: Arc<Recent>) -> Self {
         Self {
             database,
-            identity,
+            recent,
             turns: Semaphore::new(CONNECTIONS),
-            idle: Mutex::default(),
-            shared: Mutex::default(),
-            last_extent: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                key: Arc::new(key),
+                era: 0,
+                idle: Vec::new(),
+                shared: SharedPages::default(),
+            }),
+            checks: tokio::sync::Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
-    /// Which journal it is.
-    pub fn identity(&self) -> i64 {
-        self.identity
+    /// The key of the journal, which signs positions.
+    pub fn key(&self) -> Arc<JournalKey> {
+        Arc::clone(&self.state().key)
+    }
+
+    /// Drops what was read so far, connections too: the feed has lost the journal,
+    /// and it may be another when it is back.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.era += 1;
+        state.idle.clear();
+        state.shared = SharedPages::default();
+    }
+
+    /// Goes on with another journal.
+    pub fn set_key(&self, key: JournalKey) {
+        self.state().key = Arc::new(key);
     }
 
     /// Reads a position that a client gave.
@@ -81,43 +156,47 @@ impl History {
     ///
     /// [`PositionRefused::Invalid`].
     pub fn decode(&self, text: &str) -> Result<Position, PositionRefused> {
-        Position::decode(text, self.identity).map_err(|foreign| match foreign {
-            Foreign::Malformed => PositionRefused::Invalid("no such position was given out"),
-            Foreign::OtherJournal => PositionRefused::Invalid("it is of another database"),
-        })
+        Position::decode(text, &self.key()).ok_or(PositionRefused::Invalid(
+            "it was not given out by this database; read the state anew",
+        ))
     }
 
-    /// Checks that the journal still keeps all that came after a position. However
-    /// many ask at once, the database is asked a few times.
+    /// Checks that the journal still has what was seen at a position, and keeps all
+    /// that came after it. However many ask at once, the database is asked a few
+    /// times.
     ///
     /// # Errors
     ///
     /// Why nobody can go on from there.
     pub async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
-        let Some(Extent { now, kept_from }) = self.extent_from(Instant::now()).await else {
-            return Err(PositionRefused::Unavailable);
-        };
-        if kept_from.is_some_and(|kept_from| !position.base.covers(&kept_from)) {
-            return Err(PositionRefused::Expired);
+        let witnesses = position.witnessed().witnesses.iter();
+        let ids = witnesses.map(|witness| witness.id).collect();
+        let extent = self.extent_now(ids).await;
+        let extent = extent.ok_or(PositionRefused::Unavailable)?;
+        if position.base.max_id > extent.now.max_id {
+            return Err(PositionRefused::WentBack);
         }
-        if position.base.max_id > now.max_id {
-            return Err(PositionRefused::Invalid("it is from the future"));
-        }
-        Ok(())
+        Ok(extent.leads_on_from(position)?)
     }
 
-    /// What a reading that began at `earliest` or later found; `None` if the database
-    /// did not answer it.
-    async fn extent_from(&self, earliest: Instant) -> Option<Extent> {
-        let mut last = self.last_extent.lock().await;
-        if let Some((begun, extent)) = &*last
-            && *begun >= earliest
+    /// Where the journal is now or later, and which of the rows with these ids it
+    /// has; `None` if the database did not answer.
+    async fn extent_now(&self, mut ids: BTreeSet<i64>) -> Option<Arc<Extent>> {
+        self.asked().extend(&ids);
+        let earliest = Instant::now();
+        let mut checks = self.checks.lock().await;
+        if let Some(last) = &checks.last
+            && last.begun >= earliest
+            && last.asked.is_superset(&ids)
         {
-            return extent.clone();
+            return last.found.clone();
         }
+        // For whoever waits behind this one, too.
+        ids.append(&mut self.asked());
         let begun = Instant::now();
-        let extent = match timeout(CHECK_LIMIT, self.extent()).await {
-            Ok(Ok(extent)) => Some(extent),
+        let asked: Vec<i64> = ids.iter().copied().collect();
+        let found = match timeout(CHECK_LIMIT, self.read_extent(&mut checks, &asked)).await {
+            Ok(Ok(extent)) => Some(Arc::new(extent)),
             Ok(Err(error)) => {
                 warn!(error = format!("{error:#}"), "cannot check positions");
                 None
@@ -127,80 +206,113 @@ impl History {
                 None
             }
         };
-        *last = Some((begun, extent.clone()));
-        extent
+        checks.last = Some(Check {
+            begun,
+            asked: ids,
+            found: found.clone(),
+        });
+        found
+    }
+
+    /// After an error, or if this is dropped, the connection is not used again.
+    async fn read_extent(&self, checks: &mut Checks, ids: &[i64]) -> anyhow::Result<Extent> {
+        let era = self.state().era;
+        let reader = match checks.reader.take() {
+            Some((of, reader)) if of == era && !reader.is_closed() => reader,
+            _ => self.connect().await?,
+        };
+        let extent = reader.extent(ids).await?;
+        checks.reader = Some((era, reader));
+        Ok(extent)
     }
 
     /// The place where all that is visible now has been seen.
     ///
     /// # Errors
     ///
-    /// The database is away, or took longer than ten seconds.
+    /// The database is away, or took longer than three seconds.
     pub async fn end(&self) -> anyhow::Result<Position> {
-        Ok(Position::after(Arc::new(self.extent().await?.now)))
+        Ok(Position::after(Arc::new(self.extent().await?.now.clone())))
     }
 
     /// The oldest place from which all is kept.
     ///
     /// # Errors
     ///
-    /// The database is away, or took longer than ten seconds.
+    /// The database is away, or took longer than three seconds.
     pub async fn beginning(&self) -> anyhow::Result<Position> {
-        let kept_from = self.extent().await?.kept_from;
+        let kept_from = self.extent().await?.kept_from.clone();
         Ok(Position::after(Arc::new(
             kept_from.unwrap_or_else(Seen::nothing),
         )))
     }
 
+    async fn extent(&self) -> anyhow::Result<Arc<Extent>> {
+        let extent = self.extent_now(BTreeSet::new()).await;
+        extent.context("read the place of the journal")
+    }
+
     /// The page behind a position, of at most `limit` rows or as many as a page
-    /// has; `None` if the journal does not go back so far. Cancel safe.
+    /// has. Cancel safe.
     ///
     /// # Errors
     ///
     /// The database is away, or took longer than ten seconds.
-    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Option<Arc<Page>>> {
+    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Result<Page, Gap>> {
         let limit = limit.min(PAGE_ROWS);
-        self.in_turn(async |reader| {
+        self.in_turn(async |reader, _| reader.page(from, limit, 0).await)
+            .await
+    }
+
+    /// The page behind a position, for a client that goes on with the recent events
+    /// behind the last: whoever comes to the same place gets the same. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn shared_page(&self, from: &Position) -> anyhow::Result<Result<SharedPage, Gap>> {
+        self.in_turn(async |reader, era| {
             // Whoever came back with the same position may have read it by now.
-            let shared = (limit == PAGE_ROWS).then(|| self.shared().find(from));
-            if let Some(page) = shared.flatten() {
-                return Ok(Some(page));
+            let shared = self.state().shared.find(from);
+            if let Some(shared) = shared {
+                return Ok(Ok(shared));
             }
-            let Some(page) = reader.page(from, limit, 0).await? else {
-                return Ok(None);
+            let head = self.recent.head();
+            let page = match reader.page(from, PAGE_ROWS, 0).await? {
+                Ok(page) => Arc::new(page),
+                Err(gap) => return Ok(Err(gap)),
             };
-            let page = Arc::new(page);
-            // One that led up to now says less a moment later.
-            if limit == PAGE_ROWS && !page.reached_now {
-                self.shared().keep(from, &page);
+            let shared = SharedPage { page, head };
+            let mut state = self.state();
+            if state.era == era {
+                state.shared.keep(from, &shared);
             }
-            Ok(Some(page))
+            Ok(Ok(shared))
         })
         .await
     }
 
-    /// Where the journal is now, and how far back it goes. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// The database is away, or took longer than ten seconds.
-    pub async fn extent(&self) -> anyhow::Result<Extent> {
-        self.in_turn(async |reader| reader.extent().await).await
-    }
-
     async fn in_turn<T>(
         &self,
-        read: impl AsyncFnOnce(&Reader) -> anyhow::Result<T>,
+        read: impl AsyncFnOnce(&Reader, u64) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let _turn = self.turns.acquire().await.context("wait for a turn")?;
         timeout(TIME_LIMIT, async {
-            let reader = match self.idle_reader() {
+            let (era, idle) = {
+                let mut state = self.state();
+                state.idle.retain(|reader| !reader.is_closed());
+                (state.era, state.idle.pop())
+            };
+            let reader = match idle {
                 Some(reader) => reader,
                 None => self.connect().await?,
             };
-            let found = read(&reader).await?;
+            let found = read(&reader, era).await?;
             // After an error the connection is not used again.
-            self.idle().push(reader);
+            let mut state = self.state();
+            if state.era == era {
+                state.idle.push(reader);
+            }
             Ok(found)
         })
         .await
@@ -216,36 +328,33 @@ impl History {
         Reader::prepare(client, driver).await
     }
 
-    /// One whose connection has not ended meanwhile.
-    fn idle_reader(&self) -> Option<Reader> {
-        let mut idle = self.idle();
-        idle.retain(|reader| !reader.is_closed());
-        idle.pop()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shared(&self) -> MutexGuard<'_, SharedPages> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The last pages, and the positions that they begin at.
+/// The last pages, the positions that they begin at, and when they were kept.
 #[derive(Debug, Default)]
-struct SharedPages(VecDeque<(Position, Arc<Page>)>);
+struct SharedPages(VecDeque<(Position, SharedPage, Instant)>);
 
 impl SharedPages {
-    fn find(&self, from: &Position) -> Option<Arc<Page>> {
-        let found = self.0.iter().find(|(begin, _)| begin == from);
-        found.map(|(_, page)| Arc::clone(page))
+    fn find(&mut self, from: &Position) -> Option<SharedPage> {
+        self.0.retain(|(_, shared, kept_at)| {
+            !shared.page.reached_now || kept_at.elapsed() < LAST_PAGE_LIFE
+        });
+        let found = self.0.iter().find(|(begin, ..)| begin == from);
+        found.map(|(_, shared, _)| shared.clone())
     }
 
-    fn keep(&mut self, from: &Position, page: &Arc<Page>) {
+    fn keep(&mut self, from: &Position, shared: &SharedPage) {
         if self.find(from).is_none() {
             self.0.truncate(SHARED_PAGES - 1);
-            self.0.push_front((from.clone(), Arc::clone(page)));
+            self.0
+                .push_front((from.clone(), shared.clone(), Instant::now()));
         }
     }
 }

@@ -3,6 +3,9 @@
 //! One mechanism for one job: following live, catching up after a pause and
 //! coming back with a position are all [`Reader::page`] from a [`Position`].
 
+pub mod witness;
+pub mod seen;
+pub mod key;
 pub mod position;
 pub mod translate;
 pub mod batch;
@@ -13,6 +16,9 @@ pub mod retention;
 
 pub use batch::{Batch, JournalEvent};
 pub use history::History;
-pub use position::{Position, Seen};
+pub use key::JournalKey;
+pub use position::Position;
 pub use reader::Reader;
 pub use recent::Recent;
+pub use seen::Seen;
+pub use witness::Witness;

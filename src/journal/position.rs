@@ -1,133 +1,21 @@
-//! A place in the journal: what has been seen, as a Postgres snapshot.
+//! A place in the journal that a reader goes on from, and its text.
 //!
-//! Rows become visible in another order than their ids, so `id > last` loses
-//! some. What has been seen is therefore a snapshot S and the greatest id M
-//! seen in it: a row is new if S did not see its transaction, **or if its id is
-//! above M**. The second half is for crashes, after which Postgres gives out
-//! transaction ids a second time, but never an id of the journal.
-//!
-//! A batch is what one read finds between two such places. In the middle of it,
-//! at the row k, a reader has seen all of the first place and, of what the
-//! second adds to it, the ids up to k: late rows with low ids come in the order
-//! of their ids too.
+//! A batch is what one read finds between two places where all that was visible
+//! had been [`Seen`]. In the middle of it, at the row k, a reader has seen all of
+//! the first place and, of what the second adds to it, the ids up to k: late rows
+//! with low ids come in the order of their ids too.
 
-use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A `pg_snapshot`: which transactions had ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Transactions from this one on had not completed; some may have been running.
-    xmax: u64,
-    /// Those below `xmax` that were in progress, rising.
-    in_progress: Vec<u64>,
-}
+use super::key::{JournalKey, SIGNATURE_BYTES};
+use super::seen::{Seen, Snapshot};
+use super::witness::{MOST_WITNESSES, Witness};
 
-impl Snapshot {
-    /// Reads Postgres' text form, `xmin:xmax:xip,xip,…`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(':');
-        let xmin: u64 = parts.next()?.parse().ok()?;
-        let xmax: u64 = parts.next()?.parse().ok()?;
-        let list = parts.next()?;
-        let in_progress = list
-            .split(',')
-            .filter(|xid| !xid.is_empty())
-            .map(|xid| xid.parse().ok())
-            .collect::<Option<Vec<u64>>>()?;
-        let rising = in_progress.is_sorted_by(|a, b| a < b);
-        let within = in_progress.iter().all(|xid| (xmin..xmax).contains(xid));
-        (parts.next().is_none() && xmin <= xmax && rising && within)
-            .then_some(Self { xmax, in_progress })
-    }
-
-    /// Whether the effects of a transaction were visible, if it committed.
-    pub fn sees(&self, xid: u64) -> bool {
-        xid < self.xmax && self.in_progress.binary_search(&xid).is_err()
-    }
-
-    /// The first transaction id above all that had completed.
-    pub fn xmax(&self) -> u64 {
-        self.xmax
-    }
-
-    /// The transactions that were in progress, rising.
-    pub fn in_progress(&self) -> &[u64] {
-        &self.in_progress
-    }
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let xmin = self.in_progress.first().unwrap_or(&self.xmax);
-        write!(f, "{xmin}:{}:", self.xmax)?;
-        for (nth, xid) in self.in_progress.iter().enumerate() {
-            let comma = if nth == 0 { "" } else { "," };
-            write!(f, "{comma}{xid}")?;
-        }
-        Ok(())
-    }
-}
-
-/// All rows that were visible in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// What was visible.
-    pub snapshot: Snapshot,
-    /// The first transaction id that had not been given out. Those from the
-    /// snapshot's `xmax` up to it may have been running, and are not listed.
-    pub next_xid: u64,
-    /// The greatest id among it, or above it.
-    pub max_id: i64,
-}
-
-impl Seen {
-    /// From Postgres' text form of the snapshot, how many transactions from its
-    /// `xmax` on had begun, and the greatest id that it sees.
-    pub fn parse(snapshot: &str, begun: u64, max_id: i64) -> Option<Self> {
-        let snapshot = Snapshot::parse(snapshot)?;
-        let next_xid = snapshot.xmax.saturating_add(begun);
-        Some(Self {
-            next_xid: next_xid.min(i64::MAX.unsigned_abs()),
-            snapshot,
-            max_id,
-        })
-    }
-
-    /// Whether a row had been seen.
-    pub fn has(&self, id: i64, xid: u64) -> bool {
-        id <= self.max_id && self.snapshot.sees(xid)
-    }
-
-    /// Whether every transaction that had begun had ended: none can become visible
-    /// late.
-    pub fn is_settled(&self) -> bool {
-        self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
-    }
-
-    /// Whether all that another place had seen had been seen here too.
-    pub fn covers(&self, earlier: &Self) -> bool {
-        let Snapshot { xmax, in_progress } = &self.snapshot;
-        self.max_id >= earlier.max_id
-            && *xmax >= earlier.snapshot.xmax
-            && !in_progress.iter().any(|xid| earlier.snapshot.sees(*xid))
-    }
-
-    /// Nothing: the place before the first row.
-    pub fn nothing() -> Self {
-        Self {
-            snapshot: Snapshot {
-                xmax: 0,
-                in_progress: Vec::new(),
-            },
-            next_xid: 0,
-            max_id: 0,
-        }
-    }
-}
+/// The form of the text. Another form gets another number.
+const VERSION: u8 = 2;
 
 /// What one reader has seen of the journal: the place it goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,60 +55,59 @@ impl Position {
         }
     }
 
-    /// The opaque text that clients keep. `identity` is the journal's.
-    pub fn encode(&self, identity: i64) -> String {
-        let mut bytes = identity.to_be_bytes().to_vec();
+    /// What tells by its witnesses whether the journal went back since: where the
+    /// batch ends, since the place in it counts on all of it.
+    pub fn witnessed(&self) -> &Seen {
+        match &self.within {
+            Some(Within { next, .. }) => next,
+            None => &self.base,
+        }
+    }
+
+    /// The opaque text that clients keep: a version, the content, a signature.
+    pub fn encode(&self, key: &JournalKey) -> String {
+        let mut bytes = vec![VERSION];
         put_seen(&mut bytes, &self.base);
+        put_witnesses(&mut bytes, self.witnessed());
         if let Some(Within { next, id }) = &self.within {
             put_seen(&mut bytes, next);
             put_number(&mut bytes, id.unsigned_abs());
         }
-        bytes.extend(checksum(&bytes).to_be_bytes());
+        bytes.extend(key.sign(&bytes));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads what [`Position::encode`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`Foreign::Malformed`] if nobody was ever given this text, and
-    /// [`Foreign::OtherJournal`] if another journal gave it.
-    pub fn decode(text: &str, identity: i64) -> Result<Self, Foreign> {
-        let (identity_found, position) = decode(text).ok_or(Foreign::Malformed)?;
-        if identity_found == identity {
-            Ok(position)
-        } else {
-            Err(Foreign::OtherJournal)
+    /// Reads what [`Position::encode`] wrote: all but the witnesses of the base of
+    /// a batch in whose middle it is. `None` if the key's journal never gave it out,
+    /// or in another form.
+    pub fn decode(text: &str, key: &JournalKey) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (signed, signature) = bytes.split_last_chunk::<SIGNATURE_BYTES>()?;
+        if !key.has_signed(signed, signature) {
+            return None;
         }
-    }
-}
-
-/// Why a text is not a position of this journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
-    /// It is no position at all.
-    Malformed,
-    /// It is a position of another journal.
-    OtherJournal,
-}
-
-fn decode(text: &str) -> Option<(i64, Position)> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (bytes, sum) = bytes.split_last_chunk::<4>()?;
-    if checksum(bytes).to_be_bytes() != *sum {
-        return None;
-    }
-    let (identity, mut rest) = bytes.split_first_chunk::<8>()?;
-    let base = Arc::new(take_seen(&mut rest)?);
-    let within = if rest.is_empty() {
-        None
-    } else {
-        let next = Arc::new(take_seen(&mut rest)?);
+        let (&VERSION, mut rest) = signed.split_first()? else {
+            return None;
+        };
+        let mut base = take_seen(&mut rest)?;
+        let witnesses = take_witnesses(&mut rest)?;
+        if rest.is_empty() {
+            base.witnesses = witnesses;
+            return Some(Self::after(Arc::new(base)));
+        }
+        let next = Seen {
+            witnesses,
+            ..take_seen(&mut rest)?
+        };
         let id = i64::try_from(take_number(&mut rest)?).ok()?;
-        Some(Within { next, id })
-    };
-    rest.is_empty()
-        .then(|| (i64::from_be_bytes(*identity), Position { base, within }))
+        rest.is_empty().then(|| Self {
+            base: Arc::new(base),
+            within: Some(Within {
+                next: Arc::new(next),
+                id,
+            }),
+        })
+    }
 }
 
 fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
@@ -228,6 +115,7 @@ fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
         snapshot,
         next_xid,
         max_id,
+        witnesses: _,
     } = seen;
     put_number(bytes, max_id.unsigned_abs());
     put_number(bytes, snapshot.xmax);
@@ -255,7 +143,36 @@ fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
         snapshot: Snapshot { xmax, in_progress },
         next_xid,
         max_id,
+        witnesses: Vec::new(),
     })
+}
+
+/// How many, and each by how far it is from the one before, and its fingerprint.
+fn put_witnesses(bytes: &mut Vec<u8>, seen: &Seen) {
+    put_number(bytes, seen.witnesses.len() as u64);
+    let mut before = 0;
+    for Witness { id, fingerprint } in &seen.witnesses {
+        put_number(bytes, id.abs_diff(before));
+        bytes.extend(fingerprint.to_be_bytes());
+        before = *id;
+    }
+}
+
+fn take_witnesses(bytes: &mut &[u8]) -> Option<Vec<Witness>> {
+    let count = usize::try_from(take_number(bytes)?).ok()?;
+    let mut witnesses = Vec::with_capacity(count.min(MOST_WITNESSES));
+    let mut before: i64 = 0;
+    for _ in 0..count {
+        let id = before.checked_add_unsigned(take_number(bytes)?)?;
+        let (fingerprint, rest) = bytes.split_first_chunk()?;
+        *bytes = rest;
+        witnesses.push(Witness {
+            id,
+            fingerprint: u32::from_be_bytes(*fingerprint),
+        });
+        before = id;
+    }
+    Some(witnesses)
 }
 
 /// Seven bits a byte, the lowest first; the top bit says that more follow.
@@ -280,17 +197,14 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// FNV-1a: finds a text that was cut or mistyped, and no more is asked of it.
-fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, byte| {
-        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn key(letter: u8) -> JournalKey {
+        JournalKey::new(vec![letter; 32])
+    }
 
     fn seen() -> impl Strategy<Value = Seen> {
         let gaps = prop::collection::vec(1..1_000_u64, 0..20);
@@ -309,42 +223,66 @@ mod tests {
                 },
                 next_xid: xid + running,
                 max_id,
+                witnesses: Vec::new(),
             }
         })
     }
 
+    fn witnesses() -> impl Strategy<Value = Vec<Witness>> {
+        prop::collection::btree_map(0..i64::MAX, any::<u32>(), 0..=MOST_WITNESSES).prop_map(
+            |witnesses| {
+                let witnesses = witnesses.into_iter();
+                witnesses
+                    .map(|(id, fingerprint)| Witness { id, fingerprint })
+                    .collect()
+            },
+        )
+    }
+
     fn position() -> impl Strategy<Value = Position> {
-        (seen(), prop::option::of((seen(), 0..i64::MAX))).prop_map(|(base, within)| Position {
-            base: Arc::new(base),
-            within: within.map(|(next, id)| Within {
-                next: Arc::new(next),
-                id,
-            }),
+        let within = prop::option::of((seen(), 0..i64::MAX));
+        (seen(), within, witnesses()).prop_map(|(base, within, witnesses)| match within {
+            None => Position::after(Arc::new(Seen { witnesses, ..base })),
+            Some((next, id)) => Position {
+                base: Arc::new(base),
+                within: Some(Within {
+                    next: Arc::new(Seen { witnesses, ..next }),
+                    id,
+                }),
+            },
         })
     }
 
     proptest! {
         #[test]
-        fn a_position_comes_back_from_its_text(position in position(), identity: i64) {
-            let text = position.encode(identity);
-            prop_assert_eq!(Position::decode(&text, identity), Ok(position));
-            prop_assert_eq!(Position::decode(&text, !identity), Err(Foreign::OtherJournal));
+        fn a_position_comes_back_from_its_text(position in position()) {
+            let text = position.encode(&key(1));
+            prop_assert_eq!(Position::decode(&text, &key(1)), Some(position));
+            prop_assert_eq!(Position::decode(&text, &key(2)), None);
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,80}") {
-            prop_assert_eq!(Position::decode(&text, 1), Err(Foreign::Malformed));
+            prop_assert_eq!(Position::decode(&text, &key(1)), None);
         }
 
         #[test]
         fn a_mistyped_position_is_refused(position in position(), at: prop::sample::Index, letter in "[A-Za-z0-9_-]") {
-            let text = position.encode(7);
+            let text = position.encode(&key(7));
             let at = at.index(text.len());
             let mistyped = format!("{}{letter}{}", &text[..at], &text[at + 1..]);
             if mistyped != text {
-                prop_assert!(Position::decode(&mistyped, 7).is_err());
+                prop_assert_eq!(Position::decode(&mistyped, &key(7)), None);
             }
-            prop_assert_eq!(Position::decode(&text[..at], 7), Err(Foreign::Malformed));
+            prop_assert_eq!(Position::decode(&text[..at], &key(7)), None);
+        }
+
+        #[test]
+        fn whatever_is_signed_is_read_or_refused(content: Vec<u8>) {
+            let mut bytes = content;
+            bytes.extend(key(1).sign(&bytes));
+            let text = URL_SAFE_NO_PAD.encode(bytes);
+            let _ = Position::decode(&text, &key(1));
         }
 
         #[test]
@@ -354,47 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_snapshot_is_read_as_one() {
-        for text in [
-            "", "1", "1:2", "1:2:3", "2:1:", "1:5:4,3", "1:5:2,2", "1:5:2:3", "a:5:", "1:5:x",
-        ] {
-            assert_eq!(Snapshot::parse(text), None, "{text}");
-        }
-        let snapshot = Snapshot::parse("10:20:10,15").expect("a snapshot");
-        let seen: Vec<u64> = (8..22).filter(|xid| snapshot.sees(*xid)).collect();
-        assert_eq!(seen, [8, 9, 11, 12, 13, 14, 16, 17, 18, 19]);
-    }
-
-    #[test]
-    fn a_place_covers_those_before_it() {
-        let seen = |snapshot: &str, max_id| Seen {
-            snapshot: Snapshot::parse(snapshot).expect("a snapshot"),
-            next_xid: 30,
-            max_id,
-        };
-        let earlier = seen("10:20:10,15", 100);
-        for (later, covers) in [
-            (seen("10:20:10,15", 100), true),
-            (seen("25:25:", 100), true),
-            (seen("10:25:10,22", 120), true),
-            (seen("10:20:10,15", 99), false),
-            (seen("10:19:10,15", 100), false),
-            (seen("10:25:12", 120), false),
-            (Seen::nothing(), false),
-        ] {
-            assert_eq!(later.covers(&earlier), covers, "{later:?}");
-        }
-    }
-
-    #[test]
-    fn a_row_with_a_reused_transaction_id_is_new() {
-        let seen = Seen {
-            snapshot: Snapshot::parse("10:20:").expect("a snapshot"),
-            next_xid: 20,
-            max_id: 100,
-        };
-        assert!(seen.has(100, 12));
-        assert!(!seen.has(101, 12));
-        assert!(!seen.has(99, 20));
+    fn a_text_of_another_form_is_refused() {
+        let text = Position::after(Arc::new(Seen::nothing())).encode(&key(1));
+        let mut bytes = URL_SAFE_NO_PAD.decode(text).expect("base64");
+        bytes.truncate(bytes.len() - SIGNATURE_BYTES);
+        bytes[0] = VERSION - 1;
+        bytes.extend(key(1).sign(&bytes));
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        assert_eq!(Position::decode(&text, &key(1)), None);
     }
 }

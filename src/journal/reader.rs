@@ -25,8 +25,11 @@ use tokio_postgres::{Client, Row, RowStream, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::{Batch, JournalEvent};
-use super::position::{Position, Seen, Within};
+use super::key::JournalKey;
+use super::position::{Position, Within};
+use super::seen::Seen;
 use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
+use super::witness::{Witness, Witnesses, witness, witnesses};
 use crate::event::Event;
 use crate::store::services::Availability;
 
@@ -38,25 +41,55 @@ macro_rules! columns {
     };
 }
 
+/// A row as [`witness`] reads it.
+macro_rules! witness {
+    ($id:literal, $xid:literal, $changed_at:literal) => {
+        concat!(
+            "concat_ws(':', ",
+            $id,
+            ", ",
+            $xid,
+            ", (extract(epoch from ",
+            $changed_at,
+            ") * 1000000)::bigint)"
+        )
+    };
+}
+
 /// The first row of every read, with the id 0: where the journal is now, as a
-/// snapshot, the next transaction id and the greatest id that it sees, and how far
-/// back it goes.
+/// snapshot and how many transaction ids behind it were given out; how far back it
+/// goes; and those of its rows whose ids are in the list `$witnesses`.
 ///
 /// `age` counts from the next transaction id; it is read after the snapshot was
 /// taken, so it is above all that had begun by then.
 macro_rules! header {
-    () => {
-        "
+    ($witnesses:literal) => {
+        header!($witnesses, "null")
+    };
+    ($witnesses:literal, $newest:literal) => {
+        concat!(
+            "
 select 0::bigint as id, s.now::text as xid, now() as changed_at,
-    greatest(
-        (select max(id) from space_events.row_changes),
-        j.pruned_max_id)::text as relation,
-    coalesce(j.pruned_snapshot::text, '') as service_name,
-    j.pruned_max_id::text as version_before,
+    coalesce(j.pruned_snapshot::text, '') as relation,
+    j.pruned_max_id::text as service_name,
+    ",
+            witness!("j.pruned_max_id", "j.pruned_xid", "j.pruned_changed_at"),
+            " as version_before,
     age(pg_snapshot_xmax(s.now)::xid)::text as version_after,
-    null as availability_before, null as availability_after,
+    array_to_string(array(
+        select ",
+            witness!("id", "xid", "changed_at"),
+            "
+        from space_events.row_changes
+        where id = any (",
+            $witnesses,
+            "::bigint[])), ',') as availability_before,
+    ",
+            $newest,
+            "::text as availability_after,
     null::boolean as disabled_before, null::boolean as disabled_after
 from space_events.journal j, pg_current_snapshot() s (now)"
+        )
     };
 }
 
@@ -64,6 +97,9 @@ from space_events.journal j, pg_current_snapshot() s (now)"
 /// alone. `$1` the greatest id that was seen, `$2` the transactions in progress,
 /// `$3` the greatest number of rows, `$4` and `$5` the first transaction
 /// id that was not listed and the first that had not begun.
+///
+/// A transaction that is still in progress has left nothing yet, however many rows
+/// it wrote: they are not looked through.
 ///
 /// The row comparisons and `id + 0` keep the planner from the primary key, where
 /// it would read all that was seen to find the few late rows.
@@ -88,6 +124,7 @@ union all
             "
         order by row_changes.xid, row_changes.id
         limit $3::bigint) c
+    where pg_visible_in_snapshot(x.xid::xid8, pg_current_snapshot())
     union all
     select ",
             columns!(),
@@ -96,7 +133,8 @@ union all
             $after,
             " < $1::bigint
     and (row_changes.xid, row_changes.id) >= ($4::text::xid8, 0)
-    and (row_changes.xid, row_changes.id) < ($5::text::xid8, 0)
+    and (row_changes.xid, row_changes.id)
+        < (least($5::text::xid8, pg_snapshot_xmax(pg_current_snapshot())), 0)
     and id + 0 > ",
             $after,
             " and id + 0 <= $1::bigint",
@@ -108,12 +146,31 @@ limit $3::bigint)"
     };
 }
 
-/// Where the journal is now, and how far back it goes.
-const NOW: &str = header!();
+/// Where the journal is now, with its newest rows, and how far back it goes. `$1`
+/// the ids of rows that are asked for.
+const NOW: &str = header!(
+    "$1",
+    "array_to_string(array(
+        select concat_ws(':', id, xid, (extract(epoch from changed_at) * 1000000)::bigint)
+        from space_events.row_changes
+        order by id desc
+        limit 8), ',')"
+);
 
-/// The rows that are visible now and were not seen.
+/// The newest rows that the snapshot `$2` saw, of those from the id `$1` on.
+const NEWEST: &str = concat!(
+    "select ",
+    witness!("id", "xid", "changed_at"),
+    "
+from space_events.row_changes
+where id >= $1::bigint and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+order by id desc
+limit 8"
+);
+
+/// The rows that are visible now and were not seen. `$6` the ids of the witnesses.
 const UNSEEN: &str = concat!(
-    header!(),
+    header!("$6"),
     late!("0", ""),
     "
 union all
@@ -126,9 +183,10 @@ limit $3::bigint)"
 );
 
 /// The same where no transaction was running, so that none can have left late rows:
-/// `$1` the greatest id that was seen, `$2` the greatest number of rows.
+/// `$1` the greatest id that was seen, `$2` the greatest number of rows, `$3` the
+/// ids of the witnesses.
 const LATER: &str = concat!(
-    header!(),
+    header!("$3"),
     "
 union all
 (select ",
@@ -139,21 +197,21 @@ order by row_changes.id
 limit $2::bigint)"
 );
 
-/// The rest of a batch: the unseen rows behind the id `$6` that the snapshot `$7`
-/// saw, up to its greatest id `$8`.
+/// The rest of a batch: the unseen rows behind the id `$7` that the snapshot `$8`
+/// saw, up to its greatest id `$9`.
 const REST: &str = concat!(
-    header!(),
+    header!("$6"),
     late!(
-        "$6::bigint",
-        " and pg_visible_in_snapshot(row_changes.xid, (select $7::text::pg_snapshot))"
+        "$7::bigint",
+        " and pg_visible_in_snapshot(row_changes.xid, (select $8::text::pg_snapshot))"
     ),
     "
 union all
 (select ",
     columns!(),
     " from space_events.row_changes
-where id > greatest($1::bigint, $6::bigint) and id <= $8::bigint
-and pg_visible_in_snapshot(xid, (select $7::text::pg_snapshot))
+where id > greatest($1::bigint, $7::bigint) and id <= $9::bigint
+and pg_visible_in_snapshot(xid, (select $8::text::pg_snapshot))
 order by row_changes.id
 limit $3::bigint)"
 );
@@ -170,6 +228,7 @@ pub struct Reader {
     client: Client,
     _driver: AbortOnDropHandle<()>,
     now: Statement,
+    newest: Statement,
     later: Statement,
     unseen: Statement,
     rest: Statement,
@@ -185,6 +244,7 @@ impl Reader {
         let context = "prepare to read the journal";
         client.batch_execute(SESSION).await.context(context)?;
         let now = client.prepare(NOW).await.context(context)?;
+        let newest = client.prepare(NEWEST).await.context(context)?;
         let later = client.prepare(LATER).await.context(context)?;
         let unseen = client.prepare(UNSEEN).await.context(context)?;
         let rest = client.prepare(REST).await.context(context)?;
@@ -192,6 +252,7 @@ impl Reader {
             client,
             _driver: driver,
             now,
+            newest,
             later,
             unseen,
             rest,
@@ -203,33 +264,49 @@ impl Reader {
         self.client.is_closed()
     }
 
-    /// Which journal it is.
+    /// The key of the journal: another key is another journal.
     ///
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn identity(&self) -> anyhow::Result<i64> {
-        let statement = "select identity from space_events.journal";
+    pub async fn key(&self) -> anyhow::Result<JournalKey> {
+        let statement = "select key from space_events.journal";
         let row = self.client.query_one(statement, &[]).await;
-        Ok(row.context("read the identity of the journal")?.get(0))
+        let row = row.context("read the key of the journal")?;
+        Ok(JournalKey::new(row.try_get(0)?))
     }
 
-    /// Where the journal is now, and how far back it goes.
+    /// Where the journal is now, and how far back it goes; and which rows with these
+    /// ids it has.
     ///
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn extent(&self) -> anyhow::Result<Extent> {
-        let row = self
-            .client
-            .query_one(&self.now, &[])
-            .await
-            .context("read the place of the journal")?;
-        Extent::from_row(&row)
+    pub async fn extent(&self, ids: &[i64]) -> anyhow::Result<Extent> {
+        let context = "read the place of the journal";
+        let row = self.client.query_one(&self.now, &[&ids]).await;
+        let row = row.context(context)?;
+        let Header {
+            mut now,
+            kept_from,
+            found,
+        } = Header::from_row(&row)?;
+        let newest = witnesses(row.try_get(8)?)?;
+        match &kept_from {
+            None => now.end_at_newest(newest, 0, &[]),
+            Some(Seen {
+                max_id, witnesses, ..
+            }) => now.end_at_newest(newest, *max_id, witnesses),
+        }
+        Ok(Extent {
+            now,
+            kept_from,
+            found,
+        })
     }
 
     /// The page behind a position: at most `limit` rows, in order, as part of the
-    /// batch numbered `number`. `None` if the journal does not go back so far.
+    /// batch numbered `number`.
     ///
     /// From the middle of a batch it reads on in that batch, and no further.
     ///
@@ -241,28 +318,16 @@ impl Reader {
         from: &Position,
         limit: usize,
         number: u64,
-    ) -> anyhow::Result<Option<Page>> {
+    ) -> anyhow::Result<Result<Page, Gap>> {
         let context = "read the journal";
         let mut rows = self.rows(from, limit).await.context(context)?;
         let first = rows.next().await.context(context)?.context(context)?;
-        let Extent { mut now, kept_from } = Extent::from_row(&first)?;
-        if kept_from
-            .as_ref()
-            .is_some_and(|kept_from| !from.base.covers(kept_from))
-        {
-            return Ok(None);
+        let header = Header::from_row(&first)?;
+        if let Err(gap) = header.leads_on_from(from) {
+            return Ok(Err(gap));
         }
-        now.max_id = now.max_id.max(from.base.max_id);
-        let next = match &from.within {
-            None => Arc::new(now),
-            Some(Within { next, .. }) => Arc::clone(next),
-        };
-        let batch = Arc::new(Batch {
-            base: Arc::clone(&from.base),
-            next,
-            number,
-        });
-        let mut events: Vec<JournalEvent> = Vec::new();
+        let mut read = Vec::new();
+        let mut seen = Witnesses::default();
         let mut count = 0;
         let mut last_id = 0;
         while count < limit
@@ -273,32 +338,71 @@ impl Reader {
             ensure!(id > last_id, "the journal came out of order");
             count += 1;
             last_id = id;
+            let xid = row.try_get::<_, &str>(1)?.parse()?;
+            let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
+            let witness = Witness::new(id, xid, changed_at.timestamp_micros());
+            seen.take(xid, witness);
             if let Some(event) = event_of(&row)? {
-                events.push(JournalEvent {
-                    json: to_raw_value(&event)?,
+                read.push(RowEvent {
                     event,
-                    id,
+                    witness,
                     through: id,
-                    xid: row.try_get::<_, &str>(1)?.parse()?,
-                    changed_at: row.try_get::<_, DateTime<Utc>>(2)?,
-                    batch: Arc::clone(&batch),
+                    xid,
+                    changed_at,
                 });
-            } else if let Some(last) = events.last_mut() {
+            } else if let Some(last) = read.last_mut() {
                 last.through = id;
             }
         }
         let whole = count < limit;
+        let base = &from.base;
+        let next = match &from.within {
+            Some(Within { next, .. }) => Arc::clone(next),
+            None => {
+                let mut now = header.now;
+                now.max_id = base.max_id.max(last_id);
+                if !whole {
+                    // Not all rows of the batch are here.
+                    for (xid, newest) in self.newest(last_id, &now).await? {
+                        now.max_id = now.max_id.max(newest.id);
+                        seen.take(xid, newest);
+                    }
+                }
+                now.witnesses = seen.kept(&base.witnesses);
+                Arc::new(now)
+            }
+        };
+        let batch = Arc::new(Batch {
+            base: Arc::clone(base),
+            next,
+            number,
+        });
         let end = if whole {
             Position::after(Arc::clone(&batch.next))
         } else {
-            Position::within(&batch.base, &batch.next, last_id)
+            Position::within(base, &batch.next, last_id)
         };
-        Ok(Some(Page {
-            events: events.into_iter().map(Arc::new).collect(),
+        let events = read.into_iter().map(|row| row.within(&batch));
+        Ok(Ok(Page {
+            events: events.collect::<anyhow::Result<_>>()?,
             reached_now: whole && from.within.is_none(),
             end,
-            kept_from,
+            kept_from: header.kept_from,
         }))
+    }
+
+    /// The newest rows that were visible at a place, of those from an id on, and the
+    /// transactions that wrote them.
+    async fn newest(&self, from_id: i64, now: &Seen) -> anyhow::Result<Vec<(u64, Witness)>> {
+        let context = "read the newest rows of the journal";
+        let snapshot = now.snapshot.to_string();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&from_id, &snapshot];
+        let rows = self.client.query(&self.newest, &parameters).await;
+        let rows = rows.context(context)?;
+        rows.iter()
+            .rev()
+            .map(|row| witness(row.try_get(0)?))
+            .collect()
     }
 
     /// At most `limit` late rows, and as many others behind them.
@@ -307,10 +411,17 @@ impl Reader {
             snapshot,
             next_xid,
             max_id,
+            ..
         } = &*from.base;
         let limit = i64::try_from(limit)?;
+        let witnesses: Vec<i64> = from
+            .witnessed()
+            .witnesses
+            .iter()
+            .map(|row| row.id)
+            .collect();
         if from.within.is_none() && from.base.is_settled() {
-            let parameters: [&(dyn ToSql + Sync); 2] = [max_id, &limit];
+            let parameters: [&(dyn ToSql + Sync); 3] = [max_id, &limit, &witnesses];
             return Ok(Box::pin(
                 self.client.query_raw(&self.later, parameters).await?,
             ));
@@ -322,7 +433,7 @@ impl Reader {
             .collect();
         let (xmax, next_xid) = (snapshot.xmax().to_string(), next_xid.to_string());
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
-            vec![max_id, &in_progress, &limit, &xmax, &next_xid];
+            vec![max_id, &in_progress, &limit, &xmax, &next_xid, &witnesses];
         let rest = from.within.as_ref();
         let rest = rest.map(|Within { next, id }| (id, next.snapshot.to_string(), &next.max_id));
         let statement = match &rest {
@@ -351,6 +462,15 @@ pub struct Page {
     pub kept_from: Option<Seen>,
 }
 
+/// Why nobody can go on from a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// What came after it is kept no more.
+    Pruned,
+    /// What was seen there is not in the journal any more, and was not pruned.
+    WentBack,
+}
+
 /// From where to where the journal goes.
 #[derive(Clone, Debug)]
 pub struct Extent {
@@ -358,26 +478,109 @@ pub struct Extent {
     pub now: Seen,
     /// What may be gone; `None` if nothing was removed yet.
     pub kept_from: Option<Seen>,
+    /// Those of its rows that were asked for.
+    pub found: Vec<Witness>,
 }
 
 impl Extent {
-    fn from_row(row: &Row) -> anyhow::Result<Self> {
-        let kept_from = match row.try_get::<_, &str>(4)? {
-            "" => None,
-            // Whatever began later may have left late rows.
-            snapshot => Some(seen(snapshot, i64::MAX.unsigned_abs(), row.try_get(5)?)?),
-        };
-        let begun = row.try_get::<_, &str>(6)?.parse()?;
-        Ok(Self {
-            now: seen(row.try_get(1)?, begun, row.try_get(3)?)?,
-            kept_from,
-        })
+    /// Of a journal in which nothing has happened yet.
+    pub fn nothing() -> Self {
+        Self {
+            now: Seen::nothing(),
+            kept_from: None,
+            found: Vec::new(),
+        }
+    }
+
+    /// Whether a reader can go on from a position whose witnesses were asked for.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub fn leads_on_from(&self, position: &Position) -> Result<(), Gap> {
+        leads_on_from(position, &self.found, self.kept_from.as_ref())
     }
 }
 
-fn seen(snapshot: &str, begun: u64, max_id: &str) -> anyhow::Result<Seen> {
-    let max_id = max_id.parse().context("read the greatest id")?;
+fn leads_on_from(
+    position: &Position,
+    found: &[Witness],
+    kept_from: Option<&Seen>,
+) -> Result<(), Gap> {
+    if !position.witnessed().stands(found, kept_from) {
+        return Err(Gap::WentBack);
+    }
+    if kept_from.is_some_and(|kept_from| !position.base.covers(kept_from)) {
+        return Err(Gap::Pruned);
+    }
+    Ok(())
+}
+
+/// The first row of a read.
+struct Header {
+    /// All that is visible now, without its greatest id and its witnesses.
+    now: Seen,
+    kept_from: Option<Seen>,
+    found: Vec<Witness>,
+}
+
+impl Header {
+    fn from_row(row: &Row) -> anyhow::Result<Self> {
+        let kept_from = match row.try_get::<_, &str>(3)? {
+            "" => None,
+            snapshot => {
+                let max_id = row.try_get::<_, &str>(4)?.parse();
+                let max_id = max_id.context("read the greatest id that was pruned")?;
+                // Whatever began later may have left late rows.
+                let mut kept_from = seen(snapshot, i64::MAX.unsigned_abs(), max_id)?;
+                // An earlier version did not keep the row.
+                if let Ok((_, newest)) = witness(row.try_get(5)?) {
+                    kept_from.witnesses.push(newest);
+                }
+                Some(kept_from)
+            }
+        };
+        let begun = row.try_get::<_, &str>(6)?.parse()?;
+        Ok(Self {
+            now: seen(row.try_get(1)?, begun, 0)?,
+            kept_from,
+            found: witnesses(row.try_get(7)?)?
+                .into_iter()
+                .map(|(_, row)| row)
+                .collect(),
+        })
+    }
+
+    fn leads_on_from(&self, position: &Position) -> Result<(), Gap> {
+        leads_on_from(position, &self.found, self.kept_from.as_ref())
+    }
+}
+
+fn seen(snapshot: &str, begun: u64, max_id: i64) -> anyhow::Result<Seen> {
     Seen::parse(snapshot, begun, max_id).with_context(|| format!("read the snapshot {snapshot}"))
+}
+
+/// A row that means an event, before it is known where its batch ends.
+struct RowEvent {
+    event: Event,
+    witness: Witness,
+    through: i64,
+    xid: u64,
+    changed_at: DateTime<Utc>,
+}
+
+impl RowEvent {
+    fn within(self, batch: &Arc<Batch>) -> anyhow::Result<Arc<JournalEvent>> {
+        Ok(Arc::new(JournalEvent {
+            json: to_raw_value(&self.event)?,
+            event: self.event,
+            row: self.witness,
+            through: self.through,
+            xid: self.xid,
+            changed_at: self.changed_at,
+            batch: Arc::clone(batch),
+        }))
+    }
 }
 
 fn event_of(row: &Row) -> anyhow::Result<Option<Event>> {

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::batch::JournalEvent;
-use super::position::{Position, Seen};
+use super::position::Position;
 use super::reader::Extent;
+use super::seen::Seen;
 use crate::metrics::Metrics;
 
 /// How many events are kept.
@@ -281,17 +282,13 @@ impl State {
 mod tests {
     use super::*;
     use crate::event::{Event, Service};
-    use crate::journal::Batch;
+    use crate::journal::{Batch, Witness};
     use chrono::Utc;
     use serde_json::value::to_raw_value;
     use tokio::time::interval;
 
     fn recent() -> Arc<Recent> {
-        let extent = Extent {
-            now: Seen::nothing(),
-            kept_from: None,
-        };
-        Arc::new(Recent::new(extent, Arc::default()))
+        Arc::new(Recent::new(Extent::nothing(), Arc::default()))
     }
 
     fn events(count: usize) -> Vec<Arc<JournalEvent>> {
@@ -306,7 +303,7 @@ mod tests {
         let one = Arc::new(JournalEvent {
             json: to_raw_value(&event).expect("JSON"),
             event,
-            id: 1,
+            row: Witness::new(1, 1, 0),
             through: 1,
             xid: 1,
             changed_at: Utc::now(),

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::store::{self, Pool};
 
 /// How many rows go in one transaction.
-const BATCH_ROWS: u64 = 5000;
+const BATCH_ROWS: i64 = 5000;
 /// The pause between two such transactions, for whoever else needs the disk.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The journal is looked at so many times within its retention …
@@ -52,6 +52,7 @@ async fn prune(
 ) -> sqlx::Result<u64> {
     let mut total = 0;
     let mut first = true;
+    let mut last_id = 0;
     while !stop.is_cancelled() {
         let mut tx = store::begin_long(pool).await?;
         if !store::journal::try_prune_lock(&mut tx).await? {
@@ -62,10 +63,11 @@ async fn prune(
             store::journal::expire(&mut tx, retention.as_secs_f64()).await?;
             first = false;
         }
-        let rows = store::journal::prune(&mut tx, BATCH_ROWS.cast_signed()).await?;
+        let (rows, through) = store::journal::prune(&mut tx, last_id, BATCH_ROWS).await?;
         tx.commit().await?;
-        metrics.pruned(rows);
-        total += rows;
+        last_id = through;
+        metrics.pruned(rows.unsigned_abs());
+        total += rows.unsigned_abs();
         if rows < BATCH_ROWS {
             break;
         }

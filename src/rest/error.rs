@@ -92,9 +92,9 @@ impl Error {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Position(PositionRefused::Invalid(_) | PositionRefused::Expired) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Position(
+                PositionRefused::Invalid(_) | PositionRefused::WentBack | PositionRefused::Expired,
+            ) => StatusCode::BAD_REQUEST,
             Self::Overtaken
             | Self::DatabaseTimeout
             | Self::Journal(_)

@@ -75,7 +75,7 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
                 ))
             })?,
     };
-    let identity = api.history.identity();
+    let key = api.history.key();
     let mut place = match query.get("since") {
         None => api.history.beginning().await.map_err(Error::Journal)?,
         Some("") => api.history.end().await.map_err(Error::Journal)?,
@@ -91,14 +91,14 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
         let page = api.history.page(&place, limit - events.len()).await;
         let page = page
             .map_err(Error::Journal)?
-            .ok_or(PositionRefused::Expired)?;
+            .map_err(PositionRefused::from)?;
         for event in &page.events {
             events.push(PastEvent {
                 event: event.event.clone(),
                 occurred_at: event
                     .changed_at
                     .to_rfc3339_opts(SecondsFormat::Millis, true),
-                position: event.position().encode(identity),
+                position: event.position().encode(&key),
             });
         }
         place = page.end.clone();
@@ -108,7 +108,7 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
     }
     Ok(Json(HistoryBody {
         events,
-        position: place.encode(identity),
+        position: place.encode(&key),
     }))
 }
 

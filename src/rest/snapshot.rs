@@ -11,7 +11,6 @@ use utoipa::ToSchema;
 use super::{Api, Error};
 use crate::journal::{Position, Seen};
 use crate::store;
-use crate::store::journal::Place;
 
 /// The header that tells the position.
 pub const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position");
@@ -34,15 +33,9 @@ impl Snapshot {
     /// Begins to read.
     pub(super) async fn take(api: &Api) -> Result<Self, Error> {
         let mut tx = store::begin_read(&api.pool).await?;
-        let Place {
-            snapshot,
-            begun,
-            max_id,
-        } = store::journal::place(&mut tx).await?;
-        let seen = Seen::parse(&snapshot, u64::from(begun.unsigned_abs()), max_id)
-            .with_context(|| format!("read the snapshot {snapshot}"))
-            .map_err(Error::Fault)?;
-        let text = Position::after(Arc::new(seen)).encode(api.history.identity());
+        let place = store::journal::place(&mut tx).await?;
+        let seen = Seen::of(&place).map_err(Error::Fault)?;
+        let text = Position::after(Arc::new(seen)).encode(&api.history.key());
         let value = HeaderValue::try_from(text)
             .context("put a position into a header")
             .map_err(Error::Fault)?;

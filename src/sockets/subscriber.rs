@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::credit::Credit;
-use crate::journal::history::PAGE_ROWS;
+use crate::journal::history::SharedPage;
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 use crate::metrics::Metrics;
 
@@ -195,7 +195,7 @@ impl Subscriber {
             Mode::Journal => None,
         };
         let position = match joined {
-            Some(joined) if joined.seen.has(event.id, event.xid) => return Ok(()),
+            Some(joined) if joined.seen.has(event.row.id, event.xid) => return Ok(()),
             Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
             None => event.position(),
         };
@@ -206,11 +206,10 @@ impl Subscriber {
 
     /// Reads a page, and joins the recent events if it was the last.
     async fn read_journal(&mut self) -> Result<(), Gone> {
-        let head = self.sources.recent.head();
         let history = &self.sources.history;
-        let page = match history.page(&self.subscription.place, PAGE_ROWS).await {
-            Ok(Some(page)) => page,
-            Ok(None) => {
+        let SharedPage { page, head } = match history.shared_page(&self.subscription.place).await {
+            Ok(Ok(shared)) => shared,
+            Ok(Err(_)) => {
                 // It is refused when it comes back, and so told of the gap.
                 warn!("a client fell behind what the journal keeps; disconnecting it");
                 let _ = self.socket.clone().disconnect();
@@ -245,7 +244,7 @@ impl Subscriber {
 
     async fn send(&mut self, json: &RawValue, position: Position) -> Result<(), Gone> {
         let text = match self.subscription.positions {
-            Positions::Sent => Some(position.encode(self.sources.history.identity())),
+            Positions::Sent => Some(position.encode(&self.sources.history.key())),
             Positions::Left => None,
         };
         let is_websocket = || self.socket.transport_type() == TransportType::Websocket;

@@ -10,8 +10,12 @@ pub struct Place {
     pub snapshot: String,
     /// How many transaction ids from its xmax on had been given out.
     pub begun: i32,
-    /// The greatest id that it sees.
-    pub max_id: i64,
+    /// The newest rows that it sees, the newest first: `id:xid:microseconds,…`.
+    pub newest: String,
+    /// The greatest id that was pruned.
+    pub pruned_max_id: i64,
+    /// The row that had it, as above; not known if an earlier version pruned it.
+    pub pruned: Option<String>,
 }
 
 /// Where the journal is, in the snapshot of the statement or transaction.
@@ -23,7 +27,14 @@ pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
     sqlx::query_as(
         "select s.now::text as snapshot,
             age(pg_snapshot_xmax(s.now)::xid) as begun,
-            greatest((select max(id) from space_events.row_changes), j.pruned_max_id) as max_id
+            array_to_string(array(
+                select concat_ws(':', id, xid, (extract(epoch from changed_at) * 1000000)::bigint)
+                from space_events.row_changes
+                order by id desc
+                limit 8), ',') as newest,
+            j.pruned_max_id,
+            j.pruned_max_id || ':' || j.pruned_xid || ':'
+                || (extract(epoch from j.pruned_changed_at) * 1000000)::bigint as pruned
         from space_events.journal j, pg_current_snapshot() s (now)",
     )
     .fetch_one(executor)
@@ -54,10 +65,13 @@ pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
         ), adopted as (
             update space_events.journal j
             set identity = ('x' || encode(uuid_send(gen_random_uuid()), 'hex'))::bit(63)::bigint,
+                key = default,
                 system_identifier = here.system_identifier,
                 database_oid = here.database_oid,
                 pruned_snapshot = null,
-                pruned_max_id = 0
+                pruned_max_id = 0,
+                pruned_xid = null,
+                pruned_changed_at = null
             from here
             where j.system_identifier <> here.system_identifier
             or j.database_oid <> here.database_oid
@@ -80,13 +94,13 @@ pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
     Ok(adopted.is_some())
 }
 
-/// Which journal this is.
+/// The key of the journal.
 ///
 /// # Errors
 ///
 /// The database is away.
-pub async fn identity(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select identity from space_events.journal")
+pub async fn key(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<u8>> {
+    sqlx::query_scalar("select key from space_events.journal")
         .fetch_one(executor)
         .await
 }
@@ -170,8 +184,12 @@ pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Re
         )
         update space_events.journal j
         set pruned_snapshot = format('%s:%s:%s', still.xmin, gone.xmax, still.xip)::pg_snapshot,
-            pruned_max_id = gone.max_id
-        from gone, still",
+            pruned_max_id = gone.max_id,
+            pruned_xid = coalesce(newest.xid, j.pruned_xid),
+            pruned_changed_at = coalesce(newest.changed_at, j.pruned_changed_at)
+        from gone
+        cross join still
+        left join space_events.row_changes newest on newest.id = gone.max_id",
     )
     .bind(retention_s)
     .execute(executor)
@@ -179,26 +197,39 @@ pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Re
     Ok(())
 }
 
-/// Removes at most `limit` rows that are kept no more. Returns how many.
+/// Removes at most `limit` rows that are kept no more, with ids above `after_id`.
+/// Returns how many, and the id of the last.
+///
+/// Whoever begins at the front again finds what was removed before, dead but not
+/// cleared away, for as long as somebody may still see it.
 ///
 /// # Errors
 ///
 /// The database is away.
-pub async fn prune(executor: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<u64> {
-    let pruned = sqlx::query(
-        "delete from space_events.row_changes
-        where id in (
-            select c.id
-            from space_events.row_changes c, space_events.journal j
-            where c.id <= j.pruned_max_id
-            and pg_visible_in_snapshot(c.xid, j.pruned_snapshot)
-            order by c.id
-            limit $1)",
+pub async fn prune(
+    executor: impl PgExecutor<'_>,
+    after_id: i64,
+    limit: i64,
+) -> sqlx::Result<(i64, i64)> {
+    sqlx::query_as(
+        "with pruned as (
+            delete from space_events.row_changes
+            where id in (
+                select c.id
+                from space_events.row_changes c, space_events.journal j
+                where c.id > $1
+                and c.id <= j.pruned_max_id
+                and pg_visible_in_snapshot(c.xid, j.pruned_snapshot)
+                order by c.id
+                limit $2)
+            returning id
+        )
+        select count(*), coalesce(max(id), $1) from pruned",
     )
+    .bind(after_id)
     .bind(limit)
-    .execute(executor)
-    .await?;
-    Ok(pruned.rows_affected())
+    .fetch_one(executor)
+    .await
 }
 
 /// How the journal is.

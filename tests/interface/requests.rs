@@ -11,7 +11,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
-use space_events::journal::History;
+use space_events::journal::reader::Extent;
+use space_events::journal::{History, JournalKey, Recent};
 use space_events::pricing_document;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
@@ -335,7 +336,11 @@ fn without_database() -> axum::Router {
         .expect("a URL");
     rest::router(Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
-        history: Arc::new(History::new(nowhere, 0)),
+        history: Arc::new(History::new(
+            nowhere,
+            JournalKey::new(Vec::new()),
+            Arc::new(Recent::new(Extent::nothing(), Arc::default())),
+        )),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(
             Vec::new(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use space_events::api_key::ApiKeys;
-use space_events::journal::History;
+use space_events::journal::reader::Extent;
+use space_events::journal::{History, JournalKey, Recent};
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store::Pool;
@@ -22,7 +23,11 @@ async fn a_database_that_is_away_is_a_503_in_time() {
         .expect("a URL");
     let api = Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
-        history: Arc::new(History::new(nowhere, 0)),
+        history: Arc::new(History::new(
+            nowhere,
+            JournalKey::new(Vec::new()),
+            Arc::new(Recent::new(Extent::nothing(), Arc::default())),
+        )),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(
             Vec::new(),

@@ -1,0 +1,280 @@
+//! What had been seen of the journal at one time.
+//!
+//! Rows become visible in another order than their ids, so `id > last` loses
+//! some. What has been seen is therefore a snapshot S and the greatest id M
+//! seen in it: a row is new if S did not see its transaction, **or if its id is
+//! above M**. The second half is for crashes, after which Postgres gives out
+//! transaction ids a second time, but no id of a row that is still there.
+
+use std::fmt;
+
+use anyhow::Context as _;
+
+use super::witness::{Witness, Witnesses, witness, witnesses};
+use crate::store::journal::Place;
+
+/// A `pg_snapshot`: which transactions had ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Transactions from this one on had not completed; some may have been running.
+    pub(super) xmax: u64,
+    /// Those below `xmax` that were in progress, rising.
+    pub(super) in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Reads Postgres' text form, `xmin:xmax:xip,xip,…`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let xmin: u64 = parts.next()?.parse().ok()?;
+        let xmax: u64 = parts.next()?.parse().ok()?;
+        let list = parts.next()?;
+        let in_progress = list
+            .split(',')
+            .filter(|xid| !xid.is_empty())
+            .map(|xid| xid.parse().ok())
+            .collect::<Option<Vec<u64>>>()?;
+        let rising = in_progress.is_sorted_by(|a, b| a < b);
+        let within = in_progress.iter().all(|xid| (xmin..xmax).contains(xid));
+        (parts.next().is_none() && xmin <= xmax && rising && within)
+            .then_some(Self { xmax, in_progress })
+    }
+
+    /// Whether the effects of a transaction were visible, if it committed.
+    pub fn sees(&self, xid: u64) -> bool {
+        xid < self.xmax && self.in_progress.binary_search(&xid).is_err()
+    }
+
+    /// The first transaction id above all that had completed.
+    pub fn xmax(&self) -> u64 {
+        self.xmax
+    }
+
+    /// The transactions that were in progress, rising.
+    pub fn in_progress(&self) -> &[u64] {
+        &self.in_progress
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let xmin = self.in_progress.first().unwrap_or(&self.xmax);
+        write!(f, "{xmin}:{}:", self.xmax)?;
+        for (nth, xid) in self.in_progress.iter().enumerate() {
+            let comma = if nth == 0 { "" } else { "," };
+            write!(f, "{comma}{xid}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All rows that were visible in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What was visible.
+    pub snapshot: Snapshot,
+    /// The first transaction id that had not been given out. Those from the
+    /// snapshot's `xmax` up to it may have been running, and are not listed.
+    pub next_xid: u64,
+    /// The greatest id among it, or above it.
+    pub max_id: i64,
+    /// Rows among it that are there as long as all of it is, rising by their ids;
+    /// none if nothing was there, or it is not known what.
+    pub witnesses: Vec<Witness>,
+}
+
+impl Seen {
+    /// From Postgres' text form of the snapshot, how many transactions from its
+    /// `xmax` on had begun, and the greatest id that it sees.
+    pub fn parse(snapshot: &str, begun: u64, max_id: i64) -> Option<Self> {
+        let snapshot = Snapshot::parse(snapshot)?;
+        let next_xid = snapshot.xmax.saturating_add(begun);
+        Some(Self {
+            next_xid: next_xid.min(i64::MAX.unsigned_abs()),
+            snapshot,
+            max_id,
+            witnesses: Vec::new(),
+        })
+    }
+
+    /// Reads a place as REST's transactions see it.
+    ///
+    /// # Errors
+    ///
+    /// Postgres writes it in another way than expected.
+    pub fn of(place: &Place) -> anyhow::Result<Self> {
+        let begun = u64::from(place.begun.unsigned_abs());
+        let mut seen = Self::parse(&place.snapshot, begun, 0)
+            .with_context(|| format!("read the snapshot {}", place.snapshot))?;
+        let pruned = place.pruned.as_deref().map(witness).transpose()?;
+        let pruned = pruned.map(|(_, row)| row);
+        seen.end_at_newest(
+            witnesses(&place.newest)?,
+            place.pruned_max_id,
+            pruned.as_slice(),
+        );
+        Ok(seen)
+    }
+
+    /// Takes the greatest id and the witnesses from the newest rows that it sees, the
+    /// newest first, or else from the newest that was pruned.
+    pub fn end_at_newest(
+        &mut self,
+        rows: Vec<(u64, Witness)>,
+        pruned_max_id: i64,
+        pruned: &[Witness],
+    ) {
+        let mut newest = Witnesses::default();
+        self.max_id = pruned_max_id;
+        for (xid, row) in rows.into_iter().rev() {
+            self.max_id = self.max_id.max(row.id);
+            newest.take(xid, row);
+        }
+        self.witnesses = newest.kept(pruned);
+    }
+
+    /// Whether the journal still has what was seen, or has pruned it: else it went
+    /// back. `found` are those of its rows that have the ids of the witnesses.
+    pub fn stands(&self, found: &[Witness], kept_from: Option<&Self>) -> bool {
+        let pruned = |witness: &Witness| {
+            kept_from.is_some_and(|kept_from| {
+                let newest = kept_from.witnesses.last();
+                witness.id < kept_from.max_id
+                    || witness.id == kept_from.max_id
+                        && newest.is_none_or(|newest| newest == witness)
+            })
+        };
+        self.witnesses.iter().all(|witness| {
+            match found.iter().find(|found| found.id == witness.id) {
+                Some(found) => found == witness,
+                None => pruned(witness),
+            }
+        })
+    }
+
+    /// Whether a row had been seen.
+    pub fn has(&self, id: i64, xid: u64) -> bool {
+        id <= self.max_id && self.snapshot.sees(xid)
+    }
+
+    /// Whether every transaction that had begun had ended: none can become visible
+    /// late.
+    pub fn is_settled(&self) -> bool {
+        self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
+    }
+
+    /// Whether all that another place had seen had been seen here too.
+    pub fn covers(&self, earlier: &Self) -> bool {
+        let Snapshot { xmax, in_progress } = &self.snapshot;
+        self.max_id >= earlier.max_id
+            && *xmax >= earlier.snapshot.xmax
+            && !in_progress.iter().any(|xid| earlier.snapshot.sees(*xid))
+    }
+
+    /// Nothing: the place before the first row.
+    pub fn nothing() -> Self {
+        Self {
+            snapshot: Snapshot {
+                xmax: 0,
+                in_progress: Vec::new(),
+            },
+            next_xid: 0,
+            max_id: 0,
+            witnesses: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_snapshot_is_read_as_one() {
+        for text in [
+            "", "1", "1:2", "1:2:3", "2:1:", "1:5:4,3", "1:5:2,2", "1:5:2:3", "a:5:", "1:5:x",
+        ] {
+            assert_eq!(Snapshot::parse(text), None, "{text}");
+        }
+        let snapshot = Snapshot::parse("10:20:10,15").expect("a snapshot");
+        let seen: Vec<u64> = (8..22).filter(|xid| snapshot.sees(*xid)).collect();
+        assert_eq!(seen, [8, 9, 11, 12, 13, 14, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn a_place_covers_those_before_it() {
+        let seen = |snapshot: &str, max_id| Seen {
+            snapshot: Snapshot::parse(snapshot).expect("a snapshot"),
+            next_xid: 30,
+            max_id,
+            witnesses: Vec::new(),
+        };
+        let earlier = seen("10:20:10,15", 100);
+        for (later, covers) in [
+            (seen("10:20:10,15", 100), true),
+            (seen("25:25:", 100), true),
+            (seen("10:25:10,22", 120), true),
+            (seen("10:20:10,15", 99), false),
+            (seen("10:19:10,15", 100), false),
+            (seen("10:25:12", 120), false),
+            (Seen::nothing(), false),
+        ] {
+            assert_eq!(later.covers(&earlier), covers, "{later:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_reused_transaction_id_is_new() {
+        let seen = Seen {
+            snapshot: Snapshot::parse("10:20:").expect("a snapshot"),
+            next_xid: 20,
+            max_id: 100,
+            witnesses: Vec::new(),
+        };
+        assert!(seen.has(100, 12));
+        assert!(!seen.has(101, 12));
+        assert!(!seen.has(99, 20));
+    }
+
+    #[test]
+    fn what_was_seen_stands_while_its_witnesses_are_there_or_pruned() {
+        let [late, newest] = [(80, 7), (100, 9)].map(|(id, xid)| Witness::new(id, xid, 0));
+        let another = Witness::new(100, 9, 1);
+        let seen = Seen {
+            max_id: 100,
+            witnesses: vec![late, newest],
+            ..Seen::nothing()
+        };
+        let kept_from = |max_id, witnesses: &[Witness]| {
+            Some(Seen {
+                max_id,
+                witnesses: witnesses.to_vec(),
+                ..Seen::nothing()
+            })
+        };
+        for (found, kept_from, stands) in [
+            (vec![late, newest], None, true),
+            (vec![newest], None, false),
+            (vec![late], None, false),
+            (vec![late, another], None, false),
+            (vec![newest], kept_from(90, &[Witness::new(90, 8, 0)]), true),
+            (
+                vec![another],
+                kept_from(90, &[Witness::new(90, 8, 0)]),
+                false,
+            ),
+            (vec![], kept_from(90, &[Witness::new(90, 8, 0)]), false),
+            (vec![], kept_from(100, &[newest]), true),
+            (vec![], kept_from(100, &[another]), false),
+            // Pruned by a version that did not keep it.
+            (vec![], kept_from(100, &[]), true),
+        ] {
+            assert_eq!(
+                seen.stands(&found, kept_from.as_ref()),
+                stands,
+                "{found:?}, {kept_from:?}"
+            );
+        }
+        assert!(Seen::nothing().stands(&[], None));
+    }
+}
