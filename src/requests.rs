@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -26,6 +26,28 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID_BYTES: usize = 64;
 /// How much of a path is logged.
 const MAX_PATH_CHARS: usize = 256;
+
+/// A request for the same path without a slash at its end. Engine.IO's own path has
+/// one.
+pub fn without_trailing_slash<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    let path = request.uri().path();
+    let is_socket = path
+        .strip_prefix(sockets::PATH)
+        .is_some_and(|rest| rest.starts_with('/'));
+    let shorter = path.strip_suffix('/').filter(|rest| !rest.is_empty());
+    if let Some(shorter) = shorter.filter(|_| !is_socket) {
+        let path_and_query = match request.uri().query() {
+            Some(query) => format!("{shorter}?{query}"),
+            None => shorter.to_owned(),
+        };
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = path_and_query.parse().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
 
 /// Puts all this around a router. A request has `limit` until its answer begins.
 pub fn around(router: Router, metrics: Arc<Metrics>, limit: Duration) -> Router {
@@ -159,6 +181,26 @@ mod tests {
         metrics.write(&mut counted).expect("a text");
         let line = r#"http_requests_total{route="/never",method="GET",status="503"} 1"#;
         assert!(counted.contains(line), "{counted}");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        for (uri, same_as) in [
+            ("/services/", "/services"),
+            ("/services/Zoom/?a=/", "/services/Zoom?a=/"),
+            ("http://localhost/services/", "http://localhost/services"),
+            ("/services//", "/services/"),
+            ("/api/v1/events/?limit=1", "/api/v1/events?limit=1"),
+            ("/services?name=/", "/services?name=/"),
+            ("/services/a%2F", "/services/a%2F"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/events/?EIO=4", "/events/?EIO=4"),
+            ("*", "*"),
+        ] {
+            let request = Request::get(uri).body(()).expect(uri);
+            assert_eq!(without_trailing_slash(request).uri(), same_as, "{uri}");
+        }
     }
 
     #[tokio::test]

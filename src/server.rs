@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
+use crate::requests::without_trailing_slash;
 use crate::sockets::connection::MeteredListener;
 use crate::unread_body;
 
@@ -65,10 +66,11 @@ pub async fn serve(
         let asked = Arc::new(AtomicBool::new(false));
         let has_asked = Arc::clone(&asked);
         let (watch, unread_bodies) = unread_body::of_a_connection(limits.unread_body);
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            let mut request = without_trailing_slash(watch.over(request));
             request.extensions_mut().insert(info.clone());
-            router.clone().oneshot(watch.over(request))
+            router.clone().oneshot(request)
         });
         let served = http
             .serve_connection(TokioIo::new(connection), service)

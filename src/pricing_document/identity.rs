@@ -19,10 +19,13 @@ pub(super) fn saas_name(document: &Map) -> Result<String, Refusal> {
     let node = required(document, key)?;
     let name = trim(text(node).map_err(|refusal| refusal.under(key))?);
     let units = name.encode_utf16().count();
-    if (MIN_NAME_UNITS..=MAX_UNITS).contains(&units) {
+    let what = if !(MIN_NAME_UNITS..=MAX_UNITS).contains(&units) {
+        format!("{MIN_NAME_UNITS} to {MAX_UNITS} characters expected, found {units}")
+    } else if let Some(c) = control_character(name) {
+        format!("the control character or line break {c} is not allowed")
+    } else {
         return Ok(name.into());
-    }
-    let what = format!("{MIN_NAME_UNITS} to {MAX_UNITS} characters expected, found {units}");
+    };
     Err(Refusal::new(node.place, what).under(key))
 }
 
@@ -43,6 +46,8 @@ pub(super) fn version(
         "a text expected, found only blanks".into()
     } else if units > MAX_UNITS {
         format!("at most {MAX_UNITS} characters expected, found {units}")
+    } else if let Some(c) = control_character(version) {
+        format!("the control character or line break {c} is not allowed")
     } else {
         return Ok(version.into());
     };
@@ -137,6 +142,14 @@ pub(super) fn text(node: &Node) -> Result<&str, Refusal> {
     Err(Refusal::new(node.place, what))
 }
 
+/// The first control character or line break: names and versions are shown in lists,
+/// logs and events, each in one line.
+fn control_character(text: &str) -> Option<String> {
+    let breaks = |c: &char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let found = text.chars().find(breaks)?;
+    Some(format!("U+{:04X}", u32::from(found)))
+}
+
 /// `String.prototype.trim`: Rust's `trim` keeps U+FEFF and removes U+0085.
 fn trim(text: &str) -> &str {
     text.trim_matches(|c: char| c == '\u{FEFF}' || (c != '\u{85}' && c.is_whitespace()))
@@ -175,7 +188,18 @@ mod tests {
             ("WireMock", Ok("WireMock".to_string())),
             ("  Wire  Mock\\t\\n", Ok("Wire  Mock".into())),
             ("\\uFEFF\\xA0\\u2003abc\\u2028\\v", Ok("abc".into())),
-            ("\\Nabc\\N", Ok("\u{85}abc\u{85}".into())),
+            (
+                "\\Nabc",
+                Err("line 1, column 11: saasName: the control character or line break U+0085 is not allowed".into()),
+            ),
+            (
+                "ab\\nc",
+                Err("line 1, column 11: saasName: the control character or line break U+000A is not allowed".into()),
+            ),
+            (
+                "ab\\Pc",
+                Err("line 1, column 11: saasName: the control character or line break U+2029 is not allowed".into()),
+            ),
             ("a😀", Ok("a😀".into())),
             (
                 "  ab  ",

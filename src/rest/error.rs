@@ -30,8 +30,9 @@ pub enum Error {
     /// 405.
     #[error("this path does not know the method {0}")]
     MethodNotAllowed(String),
-    /// 409: it exists already, or is still active.
-    #[error("{0}")]
+    /// 409: it exists already, or is still active. SPACE's clients look for the word
+    /// `conflict`, as for `not found` in a 404.
+    #[error("conflict: {0}")]
     Conflict(String),
     /// 413.
     #[error("{0}")]
@@ -65,12 +66,12 @@ pub enum Error {
 impl Error {
     /// No enabled service has this name.
     pub(super) fn no_service(service_name: &str) -> Self {
-        Self::NotFound(format!("no service `{}`", shortened(service_name)))
+        Self::NotFound(format!("service `{}` not found", shortened(service_name)))
     }
 
     /// The service has no such version.
     pub(super) fn no_pricing(version: &str) -> Self {
-        Self::NotFound(format!("no pricing `{}`", shortened(version)))
+        Self::NotFound(format!("pricing `{}` not found", shortened(version)))
     }
 
     /// Whether the same transaction may succeed at once if it is tried again.
@@ -226,8 +227,14 @@ fn refused_by_check(error: &sqlx::Error) -> &'static str {
         .and_then(|error| error.constraint())
     {
         Some("services_name_not_blank") => "the name of a service must not be blank",
+        Some("services_name_no_control") => {
+            "the name of a service holds no control characters or line breaks"
+        }
         Some("services_name_length") => "the name of a service has at most 255 characters",
         Some("pricings_version_not_blank") => "the version of a pricing must not be blank",
+        Some("pricings_version_no_control") => {
+            "the version of a pricing holds no control characters or line breaks"
+        }
         Some("pricings_version_length") => "the version of a pricing has at most 255 characters",
         _ => "the request holds a value that cannot be stored",
     }

@@ -102,7 +102,7 @@ async fn healthcheck() -> Json<Message> {
 
 async fn unknown_path(uri: Uri) -> Error {
     tracing::debug!(path = uri.path(), "unknown path");
-    Error::NotFound("there is nothing at this path".to_owned())
+    Error::NotFound("not found: there is nothing at this path".to_owned())
 }
 
 async fn unknown_method(method: Method) -> Error {

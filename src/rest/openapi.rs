@@ -64,13 +64,15 @@ pub(super) struct UploadUrl {
     pricing: String,
 }
 
-/// What a service shall be called.
+/// What shall change of a service.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "the body is read by hand")]
-pub(super) struct NewName {
+pub(super) struct ServiceChange {
     /// Unique without regard to case.
-    #[schema(example = "Zoom", min_length = 1, max_length = 255)]
-    name: String,
+    #[schema(value_type = String, required = false, example = "Zoom", min_length = 1, max_length = 255)]
+    pub(super) name: Option<String>,
+    /// Whether it is announced no more; its pricings stay as they are.
+    #[schema(value_type = bool, required = false)]
+    pub(super) disabled: Option<bool>,
 }
 
 /// A pricing document: what the file says, as JSON. One that SQL added has what

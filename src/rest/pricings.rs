@@ -79,6 +79,7 @@ async fn list(
             (UploadForm = "multipart/form-data"),
             (Pricing2Yaml = "application/yaml"),
             (UploadUrl = "application/json"),
+            (UploadUrl = "application/x-www-form-urlencoded"),
         ),
     ),
     responses(
@@ -172,7 +173,7 @@ async fn show(
         .await?;
         let file = found(source, &service_name, &version)?.ok_or_else(|| {
             Error::NotFound(format!(
-                "pricing `{version}` has no file; ask for application/json"
+                "file not found: pricing `{version}` has none; ask for application/json"
             ))
         })?;
         let media_type = [(header::CONTENT_TYPE, "application/yaml")];
@@ -237,7 +238,7 @@ async fn make(
         make_once(&api.pool, &service_name, &version, availability)
     })
     .await?;
-    Ok(Json(service.into()))
+    Ok(Json(ServiceBody::with_empty_lists(service)))
 }
 
 async fn make_once(

@@ -5,6 +5,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Error;
 
@@ -35,12 +36,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
 pub(super) struct QueryParams(Vec<(String, String)>);
 
 impl QueryParams {
-    fn parse(query: &str) -> Self {
-        Self(
-            url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
+    /// Reads a query, or a form that is encoded like one.
+    pub(super) fn parse(query: &[u8]) -> Self {
+        Self(url::form_urlencoded::parse(query).into_owned().collect())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -56,7 +54,9 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+        Ok(Self::parse(
+            parts.uri.query().unwrap_or_default().as_bytes(),
+        ))
     }
 }
 
@@ -78,24 +78,44 @@ pub(super) fn is_yaml(media_type: &str) -> bool {
     )
 }
 
-/// Reads one text field of a JSON object; its other fields may be anything.
-pub(super) fn text_field(body: &Bytes, field: &str) -> Result<String, Error> {
-    match parse_json(body)?
-        .get_mut(field)
-        .map(serde_json::Value::take)
-    {
-        Some(serde_json::Value::String(text)) => Ok(text),
+/// Reads a body that is a JSON object; its fields may be anything.
+pub(super) fn json_object(body: &Bytes) -> Result<serde_json::Map<String, Value>, Error> {
+    match parse_json(body)? {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::Invalid("the body must be a JSON object".to_owned())),
+    }
+}
+
+/// A text of a JSON object, if it is there.
+pub(super) fn text_field(
+    object: &serde_json::Map<String, Value>,
+    field: &str,
+) -> Result<Option<String>, Error> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(Error::Invalid(format!(
             "the field `{field}` must be a text"
         ))),
-        None => Err(Error::Invalid(format!(
-            "the body must be a JSON object with the field `{field}`"
+    }
+}
+
+/// `true` or `false` of a JSON object, if it is there.
+pub(super) fn bool_field(
+    object: &serde_json::Map<String, Value>,
+    field: &str,
+) -> Result<Option<bool>, Error> {
+    match object.get(field) {
+        None => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(_) => Err(Error::Invalid(format!(
+            "the field `{field}` must be true or false"
         ))),
     }
 }
 
 /// Reads a JSON body.
-pub(super) fn parse_json(body: &Bytes) -> Result<serde_json::Value, Error> {
+pub(super) fn parse_json(body: &Bytes) -> Result<Value, Error> {
     serde_json::from_slice(body)
         .map_err(|error| Error::Invalid(format!("the body is not JSON: {error}")))
 }
@@ -166,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_repeated_parameter_counts() {
-        let query = QueryParams::parse("name=a&limit=1&name=b%20c&&=&x");
+        let query = QueryParams::parse(b"name=a&limit=1&name=b%20c&&=&x");
         assert_eq!(query.get("name"), Some("b c"));
         assert_eq!(query.get("limit"), Some("1"));
         assert_eq!(query.get("x"), Some(""));

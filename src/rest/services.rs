@@ -1,4 +1,4 @@
-//! `/services`: listing, creating, renaming, disabling and pruning them.
+//! `/services`: listing, creating, changing, disabling and pruning them.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::error::{OrConflict, violates};
 use super::openapi::{
-    Conflict, Invalid, NewName, NotFound, Pricing2Yaml, TooLarge, Unsupported, UploadForm,
+    Conflict, Invalid, NotFound, Pricing2Yaml, ServiceChange, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
 use super::request::{PathParams, QueryParams};
@@ -27,7 +27,7 @@ const MAX_LIMIT: i64 = 1000;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, create, prune))
-        .routes(routes!(show, rename, disable))
+        .routes(routes!(show, change, disable))
 }
 
 /// `/services/{serviceName}…`
@@ -38,7 +38,8 @@ pub(super) struct ServicePath {
 }
 
 /// A service as it is answered. A pricing is `{"url"}` if it was given by URL,
-/// else `{"id"}`; `archivedPricings` is left out while empty.
+/// else `{"id"}`; `archivedPricings` is left out while empty, but for the answer to
+/// a change of availability.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Service)]
@@ -48,9 +49,9 @@ pub(super) struct ServiceBody {
     disabled: bool,
     #[schema(value_type = BTreeMap<String, PricingSource>)]
     active_pricings: Pricings,
-    #[serde(skip_serializing_if = "Pricings::is_empty")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = BTreeMap<String, PricingSource>, required = false)]
-    archived_pricings: Pricings,
+    archived_pricings: Option<Pricings>,
     #[serde(serialize_with = "with_milliseconds")]
     #[schema(value_type = String, format = DateTime)]
     created_at: DateTime<Utc>,
@@ -61,6 +62,18 @@ pub(super) struct ServiceBody {
 
 impl From<Service> for ServiceBody {
     fn from(service: Service) -> Self {
+        let mut body = Self::with_empty_lists(service);
+        body.archived_pricings = body
+            .archived_pricings
+            .filter(|Pricings(archived)| !archived.is_empty());
+        body
+    }
+}
+
+impl ServiceBody {
+    /// With `archivedPricings` even if there is none: SPACE answers a change of
+    /// availability so.
+    pub(super) fn with_empty_lists(service: Service) -> Self {
         let (active, archived) = service
             .pricings
             .into_iter()
@@ -70,7 +83,7 @@ impl From<Service> for ServiceBody {
             name: service.name,
             disabled: service.disabled,
             active_pricings: Pricings(active),
-            archived_pricings: Pricings(archived),
+            archived_pricings: Some(Pricings(archived)),
             created_at: service.created_at,
             updated_at: service.updated_at,
         }
@@ -79,12 +92,6 @@ impl From<Service> for ServiceBody {
 
 /// An object with a key for each version, in the order in which they were added.
 struct Pricings(Vec<ListedPricing>);
-
-impl Pricings {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 impl Serialize for Pricings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -227,6 +234,7 @@ async fn show(
             (UploadForm = "multipart/form-data"),
             (Pricing2Yaml = "application/yaml"),
             (UploadUrl = "application/json"),
+            (UploadUrl = "application/x-www-form-urlencoded"),
         ),
     ),
     responses(
@@ -307,11 +315,14 @@ fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
         .collect()
 }
 
-/// Renames a service.
+/// Renames, disables or enables a service.
+///
+/// Announced as `SERVICE_DISABLED`, or as `PRICING_ACTIVED` for each of its active
+/// pricings. Other fields are ignored; without these two nothing changes.
 #[utoipa::path(
-    put, path = "/services/{serviceName}", operation_id = "renameService", tag = "services",
+    put, path = "/services/{serviceName}", operation_id = "changeService", tag = "services",
     params(("serviceName" = String, Path, example = "Zoom", description = "in any case")),
-    request_body = NewName,
+    request_body = ServiceChange,
     responses(
         (status = 200, description = "the service", body = ServiceBody),
         (status = 400, response = Invalid),
@@ -321,7 +332,7 @@ fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
         (status = 415, response = Unsupported),
     ),
 )]
-async fn rename(
+async fn change(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
     request: Request,
@@ -334,23 +345,40 @@ async fn rename(
             "a service is changed with application/json".to_owned(),
         ));
     }
-    let new_name = request::text_field(&upload::read_body(request).await?, "name")?;
+    let body = request::json_object(&upload::read_body(request).await?)?;
+    let change = ServiceChange {
+        name: request::text_field(&body, "name")?,
+        disabled: request::bool_field(&body, "disabled")?,
+    };
     let service = settle(LONG_LIMIT, || {
-        rename_once(&api.pool, &service_name, &new_name)
+        change_once(&api.pool, &service_name, &change)
     })
     .await?;
     Ok(Json(service.into()))
 }
 
-async fn rename_once(pool: &Pool, service_name: &str, new_name: &str) -> Result<Service, Error> {
-    let taken = || format!("service `{new_name}` already exists");
+/// A disabled service is not found, unless it is to be enabled.
+async fn change_once(
+    pool: &Pool,
+    service_name: &str,
+    change: &ServiceChange,
+) -> Result<Service, Error> {
     let mut tx = store::begin_long(pool).await?;
-    let service = enabled_whole(&mut tx, service_name).await?;
-    if service.name != new_name {
+    let service = store::services::lock_whole(&mut tx, service_name)
+        .await?
+        .filter(|service| !service.disabled || change.disabled == Some(false))
+        .ok_or_else(|| Error::no_service(service_name))?;
+    if let Some(new_name) = change.name.as_ref().filter(|name| **name != service.name) {
+        let taken = || format!("service `{new_name}` already exists");
         store::services::rename(&mut tx, &service, new_name)
             .await
             .or_conflict("services_name_case_key", taken)
             .or_conflict("services_pkey", taken)?;
+    }
+    match change.disabled {
+        Some(true) => store::services::disable(&mut tx, &service).await?,
+        Some(false) if service.disabled => store::services::enable(&mut tx, &service).await?,
+        Some(false) | None => {}
     }
     let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;

@@ -1,5 +1,5 @@
-//! The three ways a pricing document arrives: a form with a file, a YAML body,
-//! or JSON with a URL.
+//! The ways a pricing document arrives: a form with a file, a YAML body, or a URL,
+//! as JSON or as an encoded form.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::Utc;
 
+use super::request::QueryParams;
 use super::{Api, Error, request};
 use crate::pricing_document::{self, PricingDocument};
 
@@ -76,21 +77,31 @@ impl Received {
             Some("multipart/form-data") => read_form(request).await.map(Self::File),
             Some(media_type) if request::is_yaml(media_type) => read_body(request).await.map(Self::File),
             Some(media_type) if request::is_json(media_type) => {
-                let url = request::text_field(&read_body(request).await?, "pricing")?;
-                if url.len() > MAX_URL_BYTES || url.chars().any(char::is_control) {
-                    return Err(Error::Invalid(format!(
-                        "the field `pricing` must be a URL of at most {MAX_URL_BYTES} bytes"
-                    )));
-                }
-                Ok(Self::Url(url))
+                let body = request::json_object(&read_body(request).await?)?;
+                url(request::text_field(&body, "pricing")?).map(Self::Url)
+            }
+            Some("application/x-www-form-urlencoded") => {
+                let form = QueryParams::parse(&read_body(request).await?);
+                url(form.get("pricing").map(str::to_owned)).map(Self::Url)
             }
             _ => Err(Error::UnsupportedMediaType(
                 "a pricing is sent as multipart/form-data with the file `pricing`, as application/yaml, \
-                 or as application/json with a URL in the field `pricing`"
+                 or as application/json or application/x-www-form-urlencoded with a URL in the field `pricing`"
                     .to_owned(),
             )),
         }
     }
+}
+
+/// Refuses what cannot be a URL: none, a long one, one of several lines.
+fn url(given: Option<String>) -> Result<String, Error> {
+    given
+        .filter(|url| url.len() <= MAX_URL_BYTES && !url.chars().any(char::is_control))
+        .ok_or_else(|| {
+            Error::Invalid(format!(
+                "the field `pricing` must be there, with a URL of at most {MAX_URL_BYTES} bytes"
+            ))
+        })
 }
 
 /// Parsing takes its time, which other requests shall not wait for.

@@ -214,7 +214,7 @@ impl Files {
         let names = or_else(json!(["Zoom", "zoom", "a/b"]), &any);
         let versions = or_else(json!(["2024", "2025", "by URL"]), &any);
         let schemas = &mut document["components"]["schemas"];
-        let name = &mut schemas["NewName"]["properties"]["name"];
+        let name = &mut schemas["ServiceChange"]["properties"]["name"];
         *name = or_else(json!(["Zoom", "a/b"]), name);
         let file = &mut schemas["UploadForm"]["properties"]["pricing"];
         *file = or_else(json!([pricing("Form", "1"), pricing("Zoom", "2026")]), file);

@@ -258,7 +258,8 @@ fn cases() -> Vec<Case> {
             json(r#"{"name":"Mock"}"#),
             200,
         ),
-        ("PUT", SERVICE, "Mock", "", "", json("{}"), 400),
+        ("PUT", SERVICE, "Mock", "", "", json("{}"), 200),
+        ("PUT", SERVICE, "Mock", "", "", json("[]"), 400),
         (
             "PUT",
             SERVICE,

@@ -1,5 +1,7 @@
 //! Names in paths, paths that lead nowhere, methods that a path does not know.
 
+use tokio_postgres::error::SqlState;
+
 use super::{Server, answer, json_of};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +27,21 @@ async fn names_may_be_anything() {
         );
     }
     let long = "x".repeat(5000);
-    for name in [&long, "", " ", "\t", "nul\0"] {
+    for name in [
+        &long,
+        "",
+        " ",
+        "\t",
+        "nul\0",
+        "a\nb",
+        "a\tb",
+        "bell\u{7}",
+        "\u{7f}del",
+        "\u{85}nel",
+        "c1\u{9f}.",
+        "\u{2028}line",
+        "paragraph\u{2029}.",
+    ] {
         for path in ["/services", "/services/pricings/pricings"] {
             assert_eq!(
                 server.upload(path, name, "1").await.0,
@@ -46,11 +62,11 @@ async fn names_may_be_anything() {
     }
     for body in [
         "",
-        "{}",
         "[]",
         "null",
         r#"{"name":1}"#,
-        r#"{"disabled":true}"#,
+        r#"{"name":null}"#,
+        r#"{"disabled":1}"#,
         r#"{"name":"\ud800"}"#,
     ] {
         assert_eq!(
@@ -59,6 +75,15 @@ async fn names_may_be_anything() {
             "{body}"
         );
     }
+    let unchanged = server.get("/services/pricings").await;
+    for body in ["{}", r#"{"Name":"x","pricings":[]}"#] {
+        assert_eq!(
+            server.put("/services/pricings", body).await,
+            (200, unchanged.clone()),
+            "{body}"
+        );
+    }
+    assert_eq!(server.put("/services/none", "{}").await.0, 404);
     assert_eq!(server.rename("/services/pricings", "A/B").await.0, 409);
     assert_eq!(server.rename("/services/pricings", "PRICINGS").await.0, 200);
     assert_eq!(server.rename("/services/none", "x").await.0, 404);
@@ -68,6 +93,47 @@ async fn names_may_be_anything() {
             .0,
         415
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_refuses_control_characters_and_keeps_what_was_there() {
+    let server = Server::start().await;
+    let database = &server.database;
+    database
+        .sql(
+            "alter table services drop constraint services_name_no_control; \
+             alter table pricings drop constraint pricings_version_no_control; \
+             insert into services (name) values (E'old\\nname')",
+        )
+        .await;
+    for migration in [
+        include_str!("../../migrations/0017_no_control_characters.sql"),
+        include_str!("../../migrations/0018_check_for_control_characters.sql"),
+    ] {
+        database.sql(migration).await;
+    }
+    for refused in [
+        r"insert into services (name) values (E'new\nname')",
+        r"insert into services (name) values (E'bell\u0007')",
+        r"insert into services (name) values (E'line\u2028')",
+        r"insert into pricings (service_name, version) values (E'old\nname', E'2024\n1')",
+        r"update services set disabled = true",
+    ] {
+        let error = database
+            .session()
+            .try_sql(refused)
+            .await
+            .expect_err(refused);
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{refused}");
+    }
+    assert_eq!(server.rename("/services/old%0Aname", "new").await.0, 200);
+    assert_eq!(server.create("é €", "💶").await["name"], "é €");
+    let validated = database
+        .sql(
+            "select count(*) from pg_constraint where conname like '%_no_control' and convalidated",
+        )
+        .await;
+    assert_eq!(validated, ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,11 +159,43 @@ async fn what_is_not_there_is_said_in_json() {
         ("PUT", "/services/a%2Fb/pricings/2", 404),
         ("PUT", "/services/none/pricings/1", 404),
     ] {
+        let (answered, body) = server.call(method, path).await;
+        assert_eq!(answered, status, "{method} {path:.60}");
+        let sentence = body["error"].as_str().expect("a sentence");
         assert_eq!(
-            server.call(method, path).await.0,
-            status,
-            "{method} {path:.60}"
+            sentence.contains("not found"),
+            status == 404,
+            "{method} {path:.60}: {sentence:.60}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_at_the_end_makes_no_difference() {
+    let server = Server::start().await;
+    server.create("Zoom", "1").await;
+    for path in [
+        "/services",
+        "/api/v1/services/Zoom",
+        "/services/Zoom/pricings",
+        "/services/Zoom/pricings/1",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(server.get(&format!("{path}/")).await, answer, "{path}");
+    }
+    assert_eq!(server.upload("/services/", "Zoom", "1").await.0, 409);
+    for (method, path, status) in [
+        ("GET", "/api/v1/events/?limit=1", 200),
+        (
+            "PUT",
+            "/services/Zoom/pricings/1/?availability=archived",
+            200,
+        ),
+        ("DELETE", "/services/Zoom/pricings/1/", 204),
+        ("DELETE", "/api/v1/services/Zoom/", 204),
+        ("GET", "/nothing/", 404),
+    ] {
+        assert_eq!(server.call(method, path).await.0, status, "{method} {path}");
     }
 }
 

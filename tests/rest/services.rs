@@ -27,7 +27,7 @@ async fn a_service_lives_from_upload_to_prune() {
             .0,
         201
     );
-    let exists = json!({"error": "pricing `2025` already exists"});
+    let exists = json!({"error": "conflict: pricing `2025` already exists"});
     assert_eq!(
         server
             .upload("/services/WireMock/pricings", "WireMock", "2025")
@@ -41,7 +41,7 @@ async fn a_service_lives_from_upload_to_prune() {
             .0,
         400
     );
-    let exists = json!({"error": "service `WireMock` already exists"});
+    let exists = json!({"error": "conflict: service `WireMock` already exists"});
     assert_eq!(
         server.upload("/services", "wireMOCK", "2026").await,
         (409, exists)
@@ -89,6 +89,10 @@ async fn a_service_lives_from_upload_to_prune() {
             .0,
         200
     );
+    let (_, changed) = server
+        .call("PUT", &format!("{pricing}?availability=active"))
+        .await;
+    assert_eq!(changed["archivedPricings"], json!({}));
     assert_eq!(server.call("DELETE", pricing).await.0, 409);
     assert_eq!(server.call("PUT", pricing).await.0, 200);
     assert_eq!(server.call("DELETE", pricing).await.0, 204);
@@ -154,6 +158,39 @@ async fn a_disabled_service_comes_back_with_one_event() {
         let created = format!("CREATED Zoom {longest}");
         assert_eq!(client.next_events(2).await, ["DISABLED Zoom", &created]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_disabled_and_enabled_with_its_pricings_as_they_are() {
+    let server = Server::start().await;
+    server.create("Zoom", "1").await;
+    server.upload("/services/Zoom/pricings", "Zoom", "2").await;
+    assert_eq!(server.call("PUT", "/services/Zoom/pricings/2").await.0, 200);
+    let mut client = server.join().await;
+    let path = "/services/zoom";
+    for (body, status) in [
+        (r#"{"disabled":false}"#, 200),
+        (r#"{"disabled":true}"#, 200),
+        (r#"{"disabled":true}"#, 404),
+        ("{}", 404),
+        (r#"{"disabled":false,"name":"Zoom 2"}"#, 200),
+    ] {
+        let (answered, service) = server.put(path, body).await;
+        assert_eq!(answered, status, "{body}: {service}");
+        if status == 200 {
+            assert_eq!(
+                service["disabled"],
+                body == r#"{"disabled":true}"#,
+                "{body}"
+            );
+            assert_eq!(versions(&service["activePricings"]), ["1"]);
+            assert_eq!(versions(&service["archivedPricings"]), ["2"]);
+        }
+    }
+    assert_eq!(
+        client.next_events(2).await,
+        ["DISABLED Zoom", "ACTIVED Zoom 2 1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

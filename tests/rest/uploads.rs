@@ -1,4 +1,4 @@
-//! The three ways a pricing arrives, and what is refused.
+//! The ways a pricing arrives, and what is refused.
 
 use axum::Router;
 use axum::routing::get;
@@ -96,7 +96,13 @@ async fn what_is_no_upload_is_refused() {
         ("application/yaml", "saasName: [", 400),
         ("application/yaml", &deep, 400),
         ("text/plain", yaml, 415),
-        ("application/x-www-form-urlencoded", yaml, 415),
+        ("application/x-www-form-urlencoded", yaml, 400),
+        ("application/x-www-form-urlencoded", "", 400),
+        (
+            "application/x-www-form-urlencoded",
+            "pricing=http%3A%2F%2F127.0.0.1%3A1%2F",
+            400,
+        ),
         ("ÿ", yaml, 415),
         ("application/json", r#"{"pricing":5}"#, 400),
         ("application/json", r#"{"pricing":null}"#, 400),
@@ -160,6 +166,12 @@ async fn a_pricing_by_url_is_listed_with_its_url() {
         json!({"1": {"url": format!("http://{host}/good.yml")}})
     );
     assert_eq!(post("good.yml").await.0, 409);
+    assert_eq!(server.call("DELETE", "/services").await.0, 200);
+    let encoded = format!("note=x&pricing=http%3A%2F%2F{host}%2Fgood.yml");
+    let encoded = server.post("/services", "application/x-www-form-urlencoded", encoded);
+    let (status, again) = answer(encoded).await;
+    assert_eq!(status, 201, "{again}");
+    assert_eq!(again["activePricings"], service["activePricings"]);
     assert_eq!(post("bad.yml").await.0, 400);
     assert_eq!(post("none.yml").await.0, 400);
 }
