@@ -131,11 +131,12 @@ async fn a_service_lives_from_upload_to_prune() {
 async fn a_disabled_service_comes_back_with_one_event() {
     let server = Server::start().await;
     let longest = "v".repeat(255);
+    let mut client = server.join().await;
     server.create("Zoom", &longest).await;
     server
         .upload("/services/Zoom/pricings", "Zoom", "other")
         .await;
-    let mut client = server.join().await;
+    client.next_events(2).await;
     for round in 1..=3 {
         assert_eq!(server.call("DELETE", "/services/Zoom").await.0, 204);
         assert_eq!(
@@ -163,10 +164,11 @@ async fn a_disabled_service_comes_back_with_one_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_disabled_and_enabled_with_its_pricings_as_they_are() {
     let server = Server::start().await;
+    let mut client = server.join().await;
     server.create("Zoom", "1").await;
     server.upload("/services/Zoom/pricings", "Zoom", "2").await;
     assert_eq!(server.call("PUT", "/services/Zoom/pricings/2").await.0, 200);
-    let mut client = server.join().await;
+    client.next_events(3).await;
     let path = "/services/zoom";
     for (body, status) in [
         (r#"{"disabled":false}"#, 200),
