@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::openapi::Invalid;
 use super::request::QueryParams;
 use super::{Api, Error};
-use crate::event::Event;
+use crate::event::{Code, Event};
 use crate::journal::history::PositionRefused;
 use crate::live_page;
 
@@ -39,15 +39,38 @@ struct HistoryBody {
 }
 
 /// An event that was announced.
+///
+/// One flat object: what is put together by `allOf` is left out by generators of
+/// clients.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PastEvent {
-    /// `code` and `details`.
-    #[serde(flatten)]
-    event: Event,
+    code: Code,
+    details: Details,
     #[schema(format = DateTime)]
     occurred_at: String,
     position: String,
+}
+
+/// What an event happened to.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = EventDetails)]
+struct Details {
+    service_name: String,
+    /// Left out where the event is about the service itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    pricing_version: Option<String>,
+}
+
+impl From<&Event> for Details {
+    fn from(event: &Event) -> Self {
+        Self {
+            service_name: event.service_name().to_owned(),
+            pricing_version: event.pricing_version().map(str::to_owned),
+        }
+    }
 }
 
 /// Reads what was announced after a position, page by page.
@@ -94,7 +117,8 @@ async fn history(State(api): State<Api>, query: QueryParams) -> Result<Json<Hist
             .map_err(PositionRefused::from)?;
         for event in &page.events {
             events.push(PastEvent {
-                event: event.event.clone(),
+                code: event.event.code(),
+                details: Details::from(&event.event),
                 occurred_at: event
                     .changed_at
                     .to_rfc3339_opts(SecondsFormat::Millis, true),

@@ -69,7 +69,8 @@ pub fn router(api: Api) -> Router {
         .merge(docs::routes());
     let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
         .nest("/api/v1", services.clone().merge(history).merge(public))
-        .merge(openapi::at_the_root(services))
+        // The same once more, as SPACE's documentation writes them; described once.
+        .merge(Router::from(services).into())
         .split_for_parts();
     let document = openapi::finished(document, !api.keys.is_empty());
     router

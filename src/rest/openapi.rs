@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use axum::http::Method;
 use utoipa::openapi::header::{Header, HeaderBuilder};
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Response, Type};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, Type,
+};
 use utoipa::{OpenApi as _, ToResponse, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -18,6 +20,7 @@ use super::error::ErrorBody;
 use super::snapshot::EventPosition;
 use crate::api_key::Scope;
 use crate::readiness;
+use crate::requests::REQUEST_ID;
 use crate::store::services::{Availability, NameOrder};
 
 /// The name of the scheme in which keys are sent.
@@ -147,7 +150,8 @@ const ABOUT: &str = "\
 Services and their pricings. Whatever changes them, here or in SQL, every Socket.IO client hears \
 about it: see `asyncapi.json`.
 
-The routes of services and pricings are at the root too. Every failed request is answered with \
+The paths of services and pricings are at the root too, without `/api/v1`: \
+`POST /services` is `POST /api/v1/services`. Every failed request is answered with \
 `{\"error\": …}`, one sentence: a path that is not there with 404, a method that a path does not \
 know with 405. HEAD is answered as GET is, without a body.";
 
@@ -163,7 +167,6 @@ pub(super) fn outline() -> OpenApi {
             (name = "events"),
             (name = "state", description = "Whether it runs and is ready."),
             (name = "interface", description = "These documents."),
-            (name = "root", description = "The routes of services and pricings once more, as SPACE's documentation writes them."),
         ),
         components(
             schemas(Availability, ErrorBody, EventPosition, NameOrder),
@@ -177,22 +180,28 @@ pub(super) fn outline() -> OpenApi {
 
 /// Routes that ask for a key and for the database.
 pub(super) fn guarded(mut routes: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
-    for (_, operation) in operations(routes.get_openapi_mut()) {
+    for (method, operation) in operations(routes.get_openapi_mut()) {
+        if method != Method::GET {
+            let parameters = operation.parameters.get_or_insert_default();
+            parameters.push(request_id().into());
+        }
         operation.security = Some(vec![SecurityRequirement::new(KEY, [""; 0])]);
         refuse::<Unavailable>(operation, 503);
     }
     routes
 }
 
-/// The same routes a second time, under other names.
-pub(super) fn at_the_root(mut routes: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
-    for (_, operation) in operations(routes.get_openapi_mut()) {
-        operation.tags = Some(vec!["root".to_owned()]);
-        if let Some(id) = &mut operation.operation_id {
-            id.push_str("AtRoot");
-        }
-    }
-    routes
+/// Reads may have one too, but at the usual level the log does not show them.
+/// Without an optional parameter, openapi-python-client makes no working call of a
+/// request that has bodies of several types.
+fn request_id() -> Parameter {
+    ParameterBuilder::new()
+        .name(REQUEST_ID.as_str())
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("names the request in the log and in its answer"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
 }
 
 /// The document of a server that asks for keys, or of one that does not: then

@@ -1,7 +1,7 @@
 //! Others' judgement: the specifications' own rules for the documents, and
 //! schemathesis, which makes requests out of one. `make test` installs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use axum::Router;
@@ -20,16 +20,20 @@ use crate::support::postgres::new_directory;
 use crate::support::{Database, LIMIT, TestApp, pricing};
 
 /// A directory that is removed.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let path = new_directory("judges");
         std::fs::create_dir(&path).expect("a directory");
         Self(path)
     }
 
-    fn write(&self, document: &Value) -> PathBuf {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn write(&self, document: &Value) -> PathBuf {
         let path = self.0.join("document.json");
         std::fs::write(&path, document.to_string()).expect("a file");
         path
@@ -43,7 +47,7 @@ impl Drop for Directory {
 }
 
 /// Runs one of the installed Python programs, in a directory.
-async fn run(directory: &Directory, program: &str, arguments: &[&str]) -> Output {
+pub(super) async fn run(directory: &Directory, program: &str, arguments: &[&str]) -> Output {
     let running = Command::new(INSTALLED.join("venv/bin").join(program))
         .args(arguments)
         .current_dir(&directory.0)
@@ -53,7 +57,7 @@ async fn run(directory: &Directory, program: &str, arguments: &[&str]) -> Output
     output.expect("the program runs")
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     said.concat()
 }
@@ -143,8 +147,7 @@ async fn schemathesis_finds_nothing() {
             &url,
             "--header=x-api-key: all",
             which,
-            // The same handlers once more; and what would leave nothing to delete.
-            "--exclude-tag=root",
+            // What would leave nothing to delete.
             "--exclude-operation-id=pruneServices",
             "--checks=all",
             // A text may be no pricing, whatever its schema says.

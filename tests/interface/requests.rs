@@ -187,7 +187,7 @@ async fn run_through(app: &TestApp, database: &Database, judge: &mut Judge, key:
                 None => request,
             };
             let answer = with_key(request).send().await.expect("an answer");
-            let path = format!("{prefix}{path}");
+            let path = format!("/api/v1{path}");
             judge.judge(method.as_str(), &path, answer, status).await;
         }
         let request = app.request(
@@ -197,12 +197,12 @@ async fn run_through(app: &TestApp, database: &Database, judge: &mut Judge, key:
         let request = with_key(request).header("accept", "application/yaml");
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.headers()["content-type"], "application/yaml");
-        let path = format!("{prefix}{PRICING}");
+        let path = format!("/api/v1{PRICING}");
         judge.judge("GET", &path, answer, 200).await;
         for (path, status) in [(SERVICE, 204), (SERVICES, 200)] {
             let request = app.request(Method::DELETE, &filled(&format!("{prefix}{path}")));
             let answer = with_key(request).send().await.expect("an answer");
-            let path = format!("{prefix}{path}");
+            let path = format!("/api/v1{path}");
             judge.judge("DELETE", &path, answer, status).await;
         }
     }
@@ -449,6 +449,16 @@ async fn what_is_routed_is_described_and_nothing_else() {
         .map(str::to_owned)
         .collect();
     assert!(routed.insert("/readyz".to_owned()));
+    // At the root they are described in a sentence.
+    let services: Vec<String> = described
+        .iter()
+        .filter_map(|path| path.strip_prefix("/api/v1"))
+        .filter(|path| path.starts_with(SERVICES))
+        .map(str::to_owned)
+        .collect();
+    for path in services {
+        assert!(routed.remove(&path), "{path} is not at the root");
+    }
     assert_eq!(routed, described);
     app.stop().await;
 }
