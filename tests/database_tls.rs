@@ -160,7 +160,7 @@ async fn a_session_is_set_up_alike_by_both_drivers() {
     let expected = "postgres|postgres|space-events feed|a b|3MB";
 
     let mut sqlx = url
-        .sqlx_options("feed")
+        .sqlx_options("space-events feed")
         .connect()
         .await
         .expect("connect by sqlx");
@@ -171,7 +171,7 @@ async fn a_session_is_set_up_alike_by_both_drivers() {
     assert_eq!(row, expected);
 
     let (client, connection) = url
-        .connect("feed")
+        .connect("space-events feed")
         .await
         .expect("connect by tokio-postgres");
     tokio::spawn(connection);
@@ -185,14 +185,14 @@ async fn a_server_that_says_nothing_is_given_up_by_name() {
     let port = silent.local_addr().expect("address").port();
     let url = format!("postgres://ada:secret@127.0.0.1:{port}/space?connect_timeout=1");
     let url = DatabaseUrl::parse(&url).expect("a URL");
-    let error = match tokio::time::timeout(LIMIT, url.connect("feed")).await {
+    let error = match tokio::time::timeout(LIMIT, url.connect("space-events feed")).await {
         Ok(Ok(_)) => panic!("connected to a server that says nothing"),
         Ok(Err(error)) => format!("{error:#}"),
         Err(_) => panic!("waited for ever"),
     };
     assert_eq!(
         error,
-        format!("connect to postgres://ada@127.0.0.1:{port}/space: no answer within 1s")
+        format!("connect to ada@127.0.0.1:{port}/space: no answer within 1s")
     );
 }
 
@@ -203,7 +203,7 @@ async fn outcomes(url: &str, expected: Outcome) {
     let read = DatabaseUrl::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
 
     let by_sqlx = async {
-        let mut connection = read.sqlx_options("test").connect().await?;
+        let mut connection = read.sqlx_options("space-events test").connect().await?;
         let encrypted = sqlx::query_scalar(QUERY).fetch_one(&mut connection).await?;
         connection.close().await?;
         anyhow::Ok(outcome(encrypted))
@@ -213,7 +213,7 @@ async fn outcomes(url: &str, expected: Outcome) {
         .expect("sqlx in time");
 
     let by_tokio_postgres = async {
-        let (client, connection) = read.connect("test").await?;
+        let (client, connection) = read.connect("space-events test").await?;
         let connection = tokio::spawn(connection);
         let encrypted = client.query_one(QUERY, &[]).await?.get(0);
         drop(client);

@@ -272,16 +272,15 @@ impl Watch {
 
 /// Connects to the database, to ask it from time to time whether it is there.
 async fn connect(url: &DatabaseUrl, asked: &Arc<Notify>) -> anyhow::Result<(DatabaseUrl, Watcher)> {
-    let (client, connection) = url.connect("space-events watch").await?;
+    let (host, client, connection) = url.connect_to_primary("space-events watch").await?;
     let asked = Arc::clone(asked);
     let driver = AbortOnDropHandle::new(tokio::spawn(async move {
         // What went wrong shows at the client.
         let _ = connection.await;
         asked.notify_one();
     }));
-    check(&client).await?;
     Ok((
-        url.clone(),
+        host,
         Watcher {
             client,
             _driver: driver,

@@ -1,11 +1,16 @@
-//! TLS to Postgres for tokio-postgres, with the meaning that sqlx gives each `sslmode`.
+//! TLS to Postgres as `sslmode` says, for both drivers.
 //!
-//! Both drivers open the same database, so a URL must not be encrypted, checked
-//! or refused by one of them alone. What sqlx does is the measure, since its
-//! TLS cannot be replaced: the certificates of `sslrootcert` are trusted beside
-//! those of the system, and `prefer` does not fall back once the server has
-//! agreed to TLS. The cryptography is ring's, named here, so that nothing needs
-//! a provider that is installed for the whole process.
+//! Both open the same database, so a URL must not be encrypted, checked or refused by
+//! one of them alone. What sqlx does is the measure, since its TLS cannot be replaced:
+//! the certificates of `sslrootcert` are trusted beside those of the system, and
+//! `prefer` does not fall back once the server has agreed to TLS. The cryptography is
+//! ring's, named here, so that nothing needs a provider that is installed for the
+//! whole process.
+//!
+//! - `sslmode=require` with `sslrootcert` checks the chain, as in libpq;
+//!   `sslrootcert=system` means the system's certificates and `verify-full`.
+//! - Neither driver can bind channels. `channel_binding=require` keeps the same
+//!   attacker out by other means: it raises `sslmode` to `verify-full`.
 
 use std::future::Future;
 use std::io;
@@ -23,8 +28,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
+
+use super::database_url::{InvalidDatabaseUrl, invalid};
 
 /// Whether a connection is encrypted, and what of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,65 +54,152 @@ pub enum TlsMode {
 /// so that a renewed certificate needs no restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Whether to encrypt and what to check.
-    pub mode: TlsMode,
+    pub(super) mode: TlsMode,
     /// Certificates to trust beside those of the system.
-    pub root_cert: Option<PathBuf>,
-    /// Our own certificate and its key, for servers that ask for one.
-    pub client_cert: Option<ClientCert>,
+    pub(super) root_cert: Option<PathBuf>,
+    /// Our own certificate with its chain, and its unencrypted key, for servers that
+    /// ask for one.
+    pub(super) client_cert: Option<(PathBuf, PathBuf)>,
 }
 
-/// A certificate with which we show who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCert {
-    /// The certificate's chain, ours first.
-    pub cert: PathBuf,
-    /// Its private key, unencrypted.
-    pub key: PathBuf,
+/// The options of a URL as they are written.
+#[derive(Debug, Default)]
+pub(super) struct TlsOptions {
+    pub(super) mode: Option<String>,
+    pub(super) root_cert: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) binds_channel: bool,
 }
 
 impl TlsSettings {
+    pub(super) fn read(
+        options: TlsOptions,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, InvalidDatabaseUrl> {
+        let or = |option: Option<String>, variable| {
+            let option = option.or_else(|| environment(variable));
+            option.filter(|value| !value.is_empty())
+        };
+        let root_cert = or(options.root_cert, "PGSSLROOTCERT");
+        let system = root_cert.as_deref() == Some("system");
+        let default = if system { "verify-full" } else { "prefer" };
+        let word = or(options.mode, "PGSSLMODE").unwrap_or_else(|| default.to_owned());
+        let mode = match word.as_str() {
+            "disable" | "allow" => TlsMode::Off,
+            "prefer" => TlsMode::Preferred,
+            "require" if root_cert.is_some() && !system => TlsMode::Chain,
+            "require" => TlsMode::Unchecked,
+            "verify-ca" => TlsMode::Chain,
+            "verify-full" => TlsMode::ChainAndHost,
+            _ => {
+                return Err(invalid(format!(
+                    "option `sslmode` is `{word}`; it must be one of disable, allow, prefer, require, verify-ca, verify-full"
+                )));
+            }
+        };
+        // Anyone can have a certificate of a public CA, so its chain alone says nothing.
+        if system && mode != TlsMode::ChainAndHost {
+            return Err(invalid(format!(
+                "sslrootcert=system needs sslmode=verify-full, not `{word}`"
+            )));
+        }
+        if options.binds_channel && mode == TlsMode::Off {
+            return Err(invalid(format!(
+                "channel_binding=require needs TLS, which sslmode={word} turns off"
+            )));
+        }
+        let cert = or(options.cert, "PGSSLCERT").map(PathBuf::from);
+        let key = or(options.key, "PGSSLKEY").map(PathBuf::from);
+        if cert.is_some() != key.is_some() {
+            return Err(invalid("sslcert and sslkey must be given together"));
+        }
+        Ok(Self {
+            mode: if options.binds_channel {
+                TlsMode::ChainAndHost
+            } else {
+                mode
+            },
+            root_cert: root_cert.filter(|_| !system).map(PathBuf::from),
+            client_cert: cert.zip(key),
+        })
+    }
+
+    /// The same for one host: a unix socket has no TLS.
+    pub(super) fn on(&self, host: &Host) -> Self {
+        match host {
+            Host::Tcp(_) => self.clone(),
+            Host::Unix(_) => Self {
+                mode: TlsMode::Off,
+                ..self.clone()
+            },
+        }
+    }
+
+    pub(super) fn set(&self, options: PgConnectOptions) -> PgConnectOptions {
+        let options = options.ssl_mode(match self.mode {
+            TlsMode::Off => PgSslMode::Disable,
+            TlsMode::Preferred => PgSslMode::Prefer,
+            TlsMode::Unchecked => PgSslMode::Require,
+            TlsMode::Chain => PgSslMode::VerifyCa,
+            TlsMode::ChainAndHost => PgSslMode::VerifyFull,
+        });
+        let options = match &self.root_cert {
+            Some(path) => options.ssl_root_cert(path),
+            // sqlx has taken PGSSLROOTCERT, which `sslrootcert=system` must outdo.
+            None => options.ssl_root_cert_from_pem(Vec::new()),
+        };
+        match &self.client_cert {
+            Some((cert, key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+            None => options,
+        }
+    }
+
+    pub(super) fn tokio_postgres_mode(&self) -> SslMode {
+        match self.mode {
+            TlsMode::Off => SslMode::Disable,
+            TlsMode::Preferred => SslMode::Prefer,
+            TlsMode::Unchecked | TlsMode::Chain | TlsMode::ChainAndHost => SslMode::Require,
+        }
+    }
+
     /// Reads the files and makes what [`tokio_postgres::Config::connect`] asks for.
     ///
     /// # Errors
     ///
     /// A file that cannot be read or holds no certificate or key, named with its
     /// option; a chain to be checked where no certificate is trusted.
-    pub async fn connector(&self) -> anyhow::Result<TlsConnector> {
+    pub(super) async fn connector(&self) -> anyhow::Result<TlsConnector> {
         let provider = crypto_provider();
-        let verifier: Arc<dyn ServerCertVerifier> = match self.mode {
-            TlsMode::Off | TlsMode::Preferred | TlsMode::Unchecked => Arc::new(AnyCertificate {
-                provider: provider.clone(),
-            }),
-            TlsMode::Chain => Arc::new(AnyHost {
-                chain_and_host: self.chain_and_host(&provider).await?,
-            }),
-            TlsMode::ChainAndHost => self.chain_and_host(&provider).await?,
+        let chain = match self.mode {
+            TlsMode::Off | TlsMode::Preferred | TlsMode::Unchecked => None,
+            TlsMode::Chain | TlsMode::ChainAndHost => Some(self.chain(&provider).await?),
+        };
+        let verifier = Verifier {
+            provider: Arc::clone(&provider),
+            chain,
+            checks_host: self.mode == TlsMode::ChainAndHost,
         };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match &self.client_cert {
             // Not read where it cannot be used: the files may well be missing.
-            Some(client) if self.mode != TlsMode::Off => {
-                let chain = certificates("sslcert", &client.cert).await?;
-                let key = PrivateKeyDer::from_pem_slice(&read("sslkey", &client.key).await?)
-                    .with_context(|| {
-                        format!("no private key in sslkey `{}`", client.key.display())
-                    })?;
+            Some((cert, key)) if self.mode != TlsMode::Off => {
+                let chain = certificates("sslcert", cert).await?;
+                let key = PrivateKeyDer::from_pem_slice(&read("sslkey", key).await?)
+                    .with_context(|| format!("no private key in sslkey `{}`", key.display()))?;
                 config
                     .with_client_auth_cert(chain, key)
                     .context("sslcert and sslkey")?
             }
             _ => config.with_no_client_auth(),
         };
-        Ok(TlsConnector {
-            config: Arc::new(config),
-        })
+        Ok(TlsConnector(Arc::new(config)))
     }
 
-    async fn chain_and_host(
+    async fn chain(
         &self,
         provider: &Arc<CryptoProvider>,
     ) -> anyhow::Result<Arc<WebPkiServerVerifier>> {
@@ -155,22 +251,35 @@ async fn certificates(option: &str, path: &Path) -> anyhow::Result<Vec<Certifica
     Ok(certificates)
 }
 
-/// Accepts every certificate, but still asks the server to prove that it has the key.
+/// Checks as much of a certificate as `sslmode` asks for. That the server has the
+/// certificate's key is always checked.
 #[derive(Debug)]
-struct AnyCertificate {
+struct Verifier {
     provider: Arc<CryptoProvider>,
+    /// None: any certificate will do.
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    checks_host: bool,
 }
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last: whoever gets here has a good chain.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.checks_host => Ok(ServerCertVerified::assertion()),
+            checked => checked,
+        }
     }
 
     fn verify_tls12_signature(
@@ -194,73 +303,18 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-/// Checks all but the host name.
-#[derive(Debug)]
-struct AnyHost {
-    chain_and_host: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for AnyHost {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let checked = self.chain_and_host.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        match checked {
-            // The name is looked at last: whoever gets here has a good chain.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            checked => checked,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain_and_host
-            .verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain_and_host
-            .verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain_and_host.supported_verify_schemes()
+        let algorithms = self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
     }
 }
 
 /// Makes the TLS session of a tokio-postgres connection.
 #[derive(Clone, Debug)]
-pub struct TlsConnector {
-    config: Arc<ClientConfig>,
-}
+pub struct TlsConnector(Arc<ClientConfig>);
+
+/// A [`TlsConnector`] for one host.
+#[derive(Debug)]
+pub struct HostConnector(Arc<ClientConfig>, String);
 
 impl<S> MakeTlsConnect<S> for TlsConnector
 where
@@ -273,18 +327,8 @@ where
     fn make_tls_connect(&mut self, host: &str) -> io::Result<HostConnector> {
         // Also called where there will be no TLS, for a unix socket with an empty
         // host, so a host that TLS cannot name is refused only when it connects.
-        Ok(HostConnector {
-            config: self.config.clone(),
-            host: host.to_owned(),
-        })
+        Ok(HostConnector(Arc::clone(&self.0), host.to_owned()))
     }
-}
-
-/// A [`TlsConnector`] for one host.
-#[derive(Debug)]
-pub struct HostConnector {
-    config: Arc<ClientConfig>,
-    host: String,
 }
 
 impl<S> TlsConnect<S> for HostConnector
@@ -297,9 +341,9 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            let host = ServerName::try_from(self.host)
+            let host = ServerName::try_from(self.1)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let connector = tokio_rustls::TlsConnector::from(self.config);
+            let connector = tokio_rustls::TlsConnector::from(self.0);
             Ok(TlsStream(connector.connect(host, stream).await?))
         })
     }

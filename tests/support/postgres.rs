@@ -34,7 +34,7 @@ impl Session {
     pub async fn try_connect(url: &str) -> Result<Self, String> {
         let url: DatabaseUrl = url.parse().expect("a URL");
         let (client, connection) = url
-            .connect("test")
+            .connect("space-events test")
             .await
             .map_err(|error| format!("{error:?}"))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
