@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn;
-use sqlx::migrate::Migrator;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -39,8 +38,6 @@ use crate::store::database_url::DatabaseUrl;
 use crate::store::transaction::Sessions;
 use crate::store::{self, Pool};
 use crate::unread_body;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A client that takes nothing for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -107,8 +104,7 @@ async fn apply_migrations(url: &DatabaseUrl) -> anyhow::Result<()> {
         .connect()
         .await
         .context("open the database")?;
-    MIGRATIONS
-        .run(&mut connection)
+    store::migrations::apply(&mut connection)
         .await
         .context("apply the migrations")?;
     let adopted = store::journal::adopt(&mut connection)

@@ -34,5 +34,6 @@ mod metrics;
 mod positions;
 mod replication;
 mod rest;
+mod sharing;
 mod slow_clients;
 mod watching;

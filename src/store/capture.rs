@@ -52,7 +52,8 @@ pub async fn faults(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Fault>> {
             or (e.name is null
                 and p.table_name in ('public.services', 'public.pricings')
                 and p.definition like '% EXECUTE FUNCTION space_events.%'
-                and p.fires <> 'D')
+                and p.fires <> 'D'
+                and exists (select from space_events.expected_capture))
         ), owners as (
             select distinct r.oid, r.rolname, r.rolsuper or r.rolbypassrls as exempt
             from pg_catalog.pg_proc f
@@ -85,6 +86,10 @@ pub async fn faults(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Fault>> {
                             case fires when 'A' then 'always' when 'R' then 'replica' else '' end, name))
                 end as repair
             from compared
+            union all
+            select 2, '', '', 'table space_events.expected_capture',
+                'empty, so nobody knows how capture should be: restore its rows', null
+            where not exists (select from space_events.expected_capture)
             union all
             select 2, seen.name, '', 'table ' || seen.name,
                 format('row level security hides its rows from the triggers, whose functions belong to %1$I: alter role %1$I bypassrls', owners.rolname),

@@ -50,13 +50,23 @@ pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
 /// The database is away.
 pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let mut tx = connection
-        .begin_with("begin isolation level read committed")
+        .begin_with("begin isolation level read committed read write")
         .await?;
     // Of several instances that start at once, one does it; each looks only when
     // the one before it has.
-    sqlx::query("select from space_events.journal for update")
+    let found = sqlx::query("select from space_events.journal for update")
+        .fetch_optional(&mut *tx)
+        .await?;
+    if found.is_none() {
+        // The schema was copied without its rows: this one is of no cluster.
+        sqlx::query(
+            "insert into space_events.journal (identity, system_identifier, database_oid)
+            values (0, 0, 0)
+            on conflict do nothing",
+        )
         .execute(&mut *tx)
         .await?;
+    }
     let adopted = sqlx::query(
         "with here as (
             select

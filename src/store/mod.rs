@@ -8,6 +8,7 @@ pub mod database_url;
 pub mod tls;
 pub mod pool;
 pub mod transaction;
+pub mod migrations;
 pub mod services;
 pub mod pricings;
 pub mod journal;
