@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -100,8 +100,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 /// Several instances may do so at once: they take turns by an advisory lock.
 async fn apply_migrations(url: &DatabaseUrl) -> anyhow::Result<()> {
     let mut connection = url
-        .sqlx_options("space-events migrations")
-        .connect()
+        .connect_sqlx("space-events migrations")
         .await
         .context("open the database")?;
     store::migrations::apply(&mut connection)

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use percent_encoding::percent_decode_str;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslNegotiation};
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
@@ -245,6 +246,17 @@ impl DatabaseUrl {
     pub async fn connect(&self, application_name: &str) -> anyhow::Result<(Client, Connection)> {
         let (_, client, connection) = self.connect_to_primary(application_name).await?;
         Ok((client, connection))
+    }
+
+    /// Connects with sqlx to the first host that is a primary.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`connect_to_primary`](Self::connect_to_primary).
+    pub async fn connect_sqlx(&self, application_name: &str) -> anyhow::Result<PgConnection> {
+        let (primary, ..) = self.connect_to_primary(application_name).await?;
+        let connecting = primary.sqlx_options(application_name).connect().await;
+        connecting.with_context(|| format!("connect to {primary}"))
     }
 
     /// As [`connect`](Self::connect); the URL that is returned names the host alone.

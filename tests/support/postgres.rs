@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use space_events::embedded_postgres::EmbeddedPostgres;
-use space_events::store::database_url::DatabaseUrl;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
+
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A database of its own: NOTIFY is per database.
 pub struct Database {
@@ -30,12 +34,13 @@ impl Session {
         Self::try_connect(url).await.expect("Postgres answers")
     }
 
-    /// Connects, where Postgres may be away.
+    /// Connects, where Postgres may be away; to a standby too.
     pub async fn try_connect(url: &str) -> Result<Self, String> {
-        let url: DatabaseUrl = url.parse().expect("a URL");
-        let (client, connection) = url
-            .connect("space-events test")
+        let mut config: Config = url.parse().expect("a URL");
+        config.application_name("space-events test");
+        let (client, connection) = timeout(CONNECT_LIMIT, config.connect(NoTls))
             .await
+            .map_err(|error| error.to_string())?
             .map_err(|error| format!("{error:?}"))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.await;
