@@ -34,6 +34,7 @@ mod metrics;
 mod positions;
 mod replication;
 mod rest;
+mod ringing;
 mod sharing;
 mod slow_clients;
 mod watching;

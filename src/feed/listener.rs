@@ -5,11 +5,20 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::sleep::Change;
 use crate::journal::Reader;
 use crate::store::database_url::DatabaseUrl;
+
+/// Writers ring as long as a session holds the lock of those that sleep. One whose
+/// other end is gone, or takes nothing any more, is ended after half a minute.
+const SESSION: &str = "listen space_events; \
+    set tcp_keepalives_idle = 15; \
+    set tcp_keepalives_interval = 5; \
+    set tcp_keepalives_count = 3; \
+    set tcp_user_timeout = '30s'";
 
 /// A connection that listens.
 #[derive(Debug)]
@@ -39,10 +48,7 @@ impl Listener {
             }
             ringer.notify_one();
         }));
-        client
-            .batch_execute("listen space_events")
-            .await
-            .context("listen")?;
+        client.batch_execute(SESSION).await.context("listen")?;
         let reader = Reader::prepare(client, driver).await?;
         Ok(Self { reader, bell })
     }
@@ -50,6 +56,26 @@ impl Listener {
     /// Reads the journal on this connection.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Says to writers whether they have to ring. Returns what they know now: the
+    /// change, or nothing where one of them was looking just then, and it has to be
+    /// said again.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost.
+    pub async fn say(&self, change: Option<Change>) -> anyhow::Result<Option<Change>> {
+        let statement = match change {
+            None => return Ok(None),
+            Some(Change::FallAsleep) => "select space_events.fall_asleep()",
+            Some(Change::WakeUp) => "select space_events.wake_up()",
+        };
+        let answer = self.reader.client().simple_query(statement).await?;
+        let is_so = answer.iter().any(
+            |message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")),
+        );
+        Ok(change.filter(|change| is_so || *change == Change::WakeUp))
     }
 
     /// Waits for the doorbell, or for the end of the connection. Cancel safe:

@@ -3,15 +3,17 @@
 //! NOTIFY is only a doorbell: it can be lost (a dropped connection, a restart),
 //! so after every connection the feed reads the journal before it waits, and it
 //! reads once a second unasked. The read is the heartbeat too: it has a time
-//! limit, so a half-open connection is noticed.
+//! limit, so a half-open connection is noticed. Writers ring only while the feed
+//! [sleeps](sleep).
 
 pub mod listener;
+pub mod sleep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,9 +21,8 @@ use crate::journal::reader::{Extent, Gap};
 use crate::journal::{JournalKey, Position, Recent};
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
+use sleep::Sleep;
 
-/// How long to wait for the doorbell before reading unasked.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long Postgres may take to connect, and for each page.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The most rows of a page. Each is whole in memory before it is published: the
@@ -121,7 +122,7 @@ impl Feed {
             );
             pause = (pause * 2).min(LONGEST_PAUSE);
             tokio::select! {
-                () = sleep(jittered) => {}
+                () = time::sleep(jittered) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -148,11 +149,21 @@ async fn follow(
     recent: &Recent,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut sleep = Sleep::new(Instant::now());
     while !stop.is_cancelled() {
-        publish_unseen(listener, position, recent, stop).await?;
+        let change = sleep.change(Instant::now());
+        // Said ahead of the read, whose statement does not wait for the answer.
+        let (said, rows) = tokio::join!(
+            biased;
+            timeout(TIME_LIMIT, listener.say(change)),
+            publish_unseen(listener, position, recent, stop),
+        );
+        let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
+        sleep.has_read(change, &position.base, rows, Instant::now());
+        let (pause, hears) = sleep.pause(Instant::now());
         tokio::select! {
-            () = listener.rung() => {}
-            () = sleep(POLL_INTERVAL) => {}
+            () = listener.rung(), if hears => {}
+            () = time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -160,13 +171,15 @@ async fn follow(
 }
 
 /// Publishes what came after the position, and moves it with each page: after an
-/// error it stands behind the last event that was published.
+/// error it stands behind the last event that was published. Returns how many rows
+/// there were.
 async fn publish_unseen(
     listener: &Listener,
     position: &mut Position,
     recent: &Recent,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
+    let mut rows = 0;
     loop {
         let reading = listener
             .reader()
@@ -180,16 +193,17 @@ async fn publish_unseen(
             })?;
         for chunk in page.events.chunks(CHUNK_EVENTS) {
             if stop.is_cancelled() {
-                return Ok(());
+                return Ok(rows);
             }
             recent.publish(chunk).await;
         }
+        rows += page.rows;
         *position = page.end;
         if position.within.is_none() {
             recent.end_read(&position.base, page.kept_from);
         }
         if page.reached_now {
-            return Ok(());
+            return Ok(rows);
         }
     }
 }

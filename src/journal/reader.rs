@@ -259,6 +259,11 @@ impl Reader {
         })
     }
 
+    /// The connection itself.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Whether its connection has ended.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
@@ -385,6 +390,7 @@ impl Reader {
         let events = read.into_iter().map(|row| row.within(&batch));
         Ok(Ok(Page {
             events: events.collect::<anyhow::Result<_>>()?,
+            rows: count,
             reached_now: whole && from.within.is_none(),
             end,
             kept_from: header.kept_from,
@@ -454,6 +460,8 @@ impl Reader {
 pub struct Page {
     /// Its events, in order.
     pub events: Vec<Arc<JournalEvent>>,
+    /// How many rows it has, those that are no events too.
+    pub rows: usize,
     /// The place behind it.
     pub end: Position,
     /// Whether it led up to what was visible when it was read.

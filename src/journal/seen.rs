@@ -163,6 +163,24 @@ impl Seen {
         self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
     }
 
+    /// Whether every transaction below an id had ended.
+    pub fn has_ended_below(&self, xid: u64) -> bool {
+        let Snapshot { xmax, in_progress } = &self.snapshot;
+        *xmax >= xid && in_progress.first().is_none_or(|first| *first >= xid)
+    }
+
+    /// About how many transactions were in progress, of those from an id on: those
+    /// that are not listed count, though some may have ended.
+    pub fn in_progress_from(&self, xid: u64) -> usize {
+        let Snapshot { xmax, in_progress } = &self.snapshot;
+        let listed = in_progress
+            .iter()
+            .rev()
+            .take_while(|listed| **listed >= xid);
+        let unlisted = self.next_xid.saturating_sub(xid.max(*xmax));
+        listed.count() + usize::try_from(unlisted).unwrap_or(usize::MAX / 2)
+    }
+
     /// Whether all that another place had seen had been seen here too.
     pub fn covers(&self, earlier: &Self) -> bool {
         let Snapshot { xmax, in_progress } = &self.snapshot;

@@ -1,0 +1,286 @@
+//! When the feed sleeps, and how long it waits between two reads.
+//!
+//! A writer that notifies commits only after all others that do, so writers ring
+//! only while a reader sleeps. Asleep, the feed holds a lock in Postgres that they
+//! look for, and waits to be woken. While many write at once it is awake instead:
+//! it lets the lock go, and reads every millisecond.
+//!
+//! Nothing is missed (migration 0007 says it from the writer's side). The feed takes
+//! the lock, and reads after it. A writer that looked before had a transaction id by
+//! then, below the next one of that read, and may commit without a ring. So the feed
+//! is in doubt, and reads again and again by itself, until a read has seen the end of
+//! every transaction below that id.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::journal::Seen;
+
+/// How long to wait for a ring before reading unasked: for writers that chose not to
+/// ring, and to notice a connection that is dead.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between two reads while awake …
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// … which grows while nothing comes.
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+/// In doubt, the pause is this part of the time since the feed fell asleep …
+const DOUBT_PART: u32 = 8;
+/// … and at most this: so long a commit may stay unheard whose transaction was open
+/// all the while.
+const LONGEST_DOUBT: Duration = Duration::from_millis(250);
+/// So many transactions in progress are many: if they wait for each other, it shows.
+const MANY: usize = 2;
+/// How many reads in a row find rows and many at work before the feed wakes up.
+const READS_TO_WAKE: u32 = 3;
+/// How long none does before it falls asleep again.
+const TIME_TO_SLEEP: Duration = Duration::from_millis(50);
+/// A transaction that is open for longer than this, or twice this, is not counted.
+const YOUNG: Duration = Duration::from_millis(500);
+
+/// Whether the feed sleeps, and since when.
+#[derive(Debug)]
+pub struct Sleep {
+    state: State,
+    young: Young,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Writers need not ring.
+    Awake {
+        /// When many were last at work.
+        busy_at: Option<Instant>,
+        /// Until the next read.
+        pause: Duration,
+    },
+    /// Writers ring.
+    Asleep {
+        since: Instant,
+        /// Transactions below this id may not ring, if they have not ended.
+        doubt: Option<u64>,
+        /// How many reads in a row found many at work.
+        busy_reads: u32,
+    },
+}
+
+/// What is said to writers, ahead of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They have to ring.
+    FallAsleep,
+    /// They need not.
+    WakeUp,
+}
+
+impl Sleep {
+    /// Awake, and about to fall asleep.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: State::Awake {
+                busy_at: None,
+                pause: SHORTEST_PAUSE,
+            },
+            young: Young {
+                from: 0,
+                next_from: 0,
+                since: now,
+            },
+        }
+    }
+
+    /// What is to be said ahead of the next read.
+    pub fn change(&self, now: Instant) -> Option<Change> {
+        match &self.state {
+            State::Awake { busy_at, .. } => busy_at
+                .is_none_or(|busy_at| now - busy_at > TIME_TO_SLEEP)
+                .then_some(Change::FallAsleep),
+            State::Asleep { busy_reads, .. } => {
+                (*busy_reads >= READS_TO_WAKE).then_some(Change::WakeUp)
+            }
+        }
+    }
+
+    /// Takes note of a read that led to `seen` and found so many rows. `change` was
+    /// said ahead of it.
+    pub fn has_read(&mut self, change: Option<Change>, seen: &Seen, rows: usize, now: Instant) {
+        match change {
+            None => {}
+            Some(Change::FallAsleep) => {
+                self.state = State::Asleep {
+                    since: now,
+                    doubt: Some(seen.next_xid),
+                    busy_reads: 0,
+                };
+            }
+            Some(Change::WakeUp) => {
+                self.state = State::Awake {
+                    busy_at: Some(now),
+                    pause: SHORTEST_PAUSE,
+                };
+            }
+        }
+        let is_busy = self.young.count(seen, now) >= MANY && rows > 0;
+        match &mut self.state {
+            State::Awake { busy_at, pause } => {
+                if is_busy {
+                    *busy_at = Some(now);
+                }
+                *pause = match rows {
+                    0 => (*pause * 2).min(LONGEST_PAUSE),
+                    _ => SHORTEST_PAUSE,
+                };
+            }
+            State::Asleep {
+                doubt, busy_reads, ..
+            } => {
+                if doubt.is_some_and(|xid| seen.has_ended_below(xid)) {
+                    *doubt = None;
+                }
+                *busy_reads = if is_busy { *busy_reads + 1 } else { 0 };
+            }
+        }
+    }
+
+    /// How long to wait before the next read, and whether a ring ends the wait.
+    pub fn pause(&self, now: Instant) -> (Duration, bool) {
+        match &self.state {
+            State::Awake { pause, .. } => (*pause, false),
+            State::Asleep {
+                since,
+                doubt: Some(_),
+                ..
+            } => {
+                let pause = (now - *since) / DOUBT_PART;
+                (pause.clamp(SHORTEST_PAUSE, LONGEST_DOUBT), true)
+            }
+            State::Asleep { doubt: None, .. } => (POLL_INTERVAL, true),
+        }
+    }
+}
+
+/// Which transactions began not long ago: one that stays open, like a batch job's,
+/// says nothing about how many others there are.
+#[derive(Debug)]
+struct Young {
+    /// Those from this id on.
+    from: u64,
+    /// Those from this id on, some time from now.
+    next_from: u64,
+    since: Instant,
+}
+
+impl Young {
+    fn count(&mut self, seen: &Seen, now: Instant) -> usize {
+        if now - self.since > YOUNG {
+            self.from = self.next_from;
+            self.next_from = seen.next_xid;
+            self.since = now;
+        }
+        seen.in_progress_from(self.from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// What a read found: `10:20:10,15` and the next transaction id.
+    fn seen(snapshot: &str, begun: u64) -> Seen {
+        Seen::parse(snapshot, begun, 0).expect("a snapshot")
+    }
+
+    /// One that sleeps, without a doubt.
+    fn asleep(now: Instant) -> Sleep {
+        let mut sleep = Sleep::new(now);
+        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
+        sleep.has_read(Some(Change::FallAsleep), &seen("10:10:", 0), 0, now);
+        assert_eq!(sleep.pause(now), (POLL_INTERVAL, true));
+        sleep
+    }
+
+    #[test]
+    fn a_feed_that_could_not_fall_asleep_reads_on_and_tries_again() {
+        let now = Instant::now();
+        let mut sleep = Sleep::new(now);
+        sleep.has_read(None, &seen("10:10:", 0), 1, now);
+        assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
+        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
+        for _ in 0..5 {
+            sleep.has_read(None, &seen("10:10:", 0), 0, now);
+        }
+        assert_eq!(sleep.pause(now), (LONGEST_PAUSE, false));
+    }
+
+    #[test]
+    fn it_reads_by_itself_until_all_that_may_not_ring_have_ended() {
+        for (first, begun, others, last) in [
+            // One that is listed, and one that is not.
+            ("10:20:10,15", 0, &["10:30:10", "15:20:15"][..], "20:20:"),
+            ("20:20:", 2, &["20:20:", "20:21:20", "21:21:"], "22:22:"),
+            ("10:20:10", 5, &["10:30:10", "20:24:"], "25:30:27"),
+        ] {
+            let start = Instant::now();
+            let mut sleep = Sleep::new(start);
+            sleep.has_read(Some(Change::FallAsleep), &seen(first, begun), 0, start);
+            assert_eq!(sleep.pause(start), (SHORTEST_PAUSE, true), "{first}");
+            for other in others {
+                sleep.has_read(None, &seen(other, 0), 0, start);
+                let later = start + 800 * MS;
+                assert_eq!(sleep.pause(later), (100 * MS, true), "{other}");
+                let hours = start + 10_000_000 * MS;
+                assert_eq!(sleep.pause(hours), (LONGEST_DOUBT, true), "{other}");
+            }
+            sleep.has_read(None, &seen(last, 0), 0, start);
+            assert_eq!(sleep.pause(start), (POLL_INTERVAL, true), "{last}");
+        }
+    }
+
+    #[test]
+    fn it_wakes_while_many_write_and_sleeps_again_afterwards() {
+        let mut now = Instant::now();
+        let mut sleep = asleep(now);
+        // Two that write at once.
+        for next in 1..=READS_TO_WAKE {
+            assert_eq!(sleep.change(now), None, "{next}");
+            sleep.has_read(None, &seen("10:20:10", 1), 1, now);
+        }
+        assert_eq!(sleep.change(now), Some(Change::WakeUp));
+        sleep.has_read(Some(Change::WakeUp), &seen("20:20:", 3), 1, now);
+        for next in 0..100 {
+            now += 20 * MS;
+            assert_eq!(sleep.change(now), None);
+            assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
+            let xmax = 20 + 10 * next;
+            sleep.has_read(None, &seen(&format!("{xmax}:{xmax}:"), 2), 1, now);
+        }
+        // One at a time.
+        now += TIME_TO_SLEEP;
+        sleep.has_read(None, &seen("2000:2000:", 1), 1, now);
+        assert_eq!(sleep.change(now), None);
+        now += MS;
+        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
+    }
+
+    #[test]
+    fn transactions_that_stay_open_or_change_nothing_here_keep_nobody_awake() {
+        let mut now = Instant::now();
+        let mut sleep = asleep(now);
+        // Elsewhere in the cluster.
+        for _ in 0..10 {
+            sleep.has_read(None, &seen("10:20:10,11,12", 0), 0, now);
+            assert_eq!(sleep.change(now), None);
+        }
+        // Those from before, and one at a time beside them.
+        for next in 0..100 {
+            now += 100 * MS;
+            let xmax = 30 + next;
+            let snapshot = format!("10:{xmax}:10,11,12");
+            let rows = usize::from(next > 12);
+            sleep.has_read(None, &seen(&snapshot, 1), rows, now);
+            assert_eq!(sleep.change(now), None, "{next}");
+        }
+    }
+}
