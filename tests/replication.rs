@@ -2,12 +2,14 @@
 //! apply worker. Two Postgres clusters.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use space_events::config::Settings;
 use space_events::embedded_postgres::EmbeddedPostgres;
 
 use crate::support::postgres::{Session, new_directory, watch};
-use crate::support::{Database, LIMIT, TestApp};
+use crate::support::{Database, LIMIT, Server, TestApp};
 
 /// A publisher, with its own cluster.
 async fn publisher(directory: &Path) -> EmbeddedPostgres {
@@ -146,4 +148,148 @@ async fn a_subscription_is_a_writer_too() {
     drop(source);
     postgres.stop().await.expect("the publisher stops");
     drop(watchdog);
+}
+
+/// What the subscriber has before it subscribes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// Rows of its own, whose ids in the journal are those of the publisher's.
+    OwnRows,
+    /// A dump of the publisher.
+    Dump,
+    /// A dump of the publisher's schema, which the program starts on first.
+    SchemaAndProgram,
+    /// A dump of the publisher's schema.
+    Schema,
+}
+
+/// Publishes all tables of a database with the program, and subscribes another with
+/// the program to them.
+async fn check_all_tables(before: Before) {
+    let source = Server::start(&["wal_level = logical"]).await;
+    let target = Server::start(&[]).await;
+    TestApp::start_at(&source.url, Settings::default())
+        .await
+        .stop()
+        .await;
+    let publisher = source.connect().await;
+    publisher
+        .sql(
+            "insert into services (name) values ('Zoom');
+            insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 20) n;
+            create publication everything for all tables",
+        )
+        .await;
+    let subscriber = target.connect().await;
+    let start = async || TestApp::start_at(&target.url, Settings::default()).await;
+    let dump = |options: &str| {
+        let command = format!(
+            "pg_dump {options} \"$0\" | psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 \"$1\" > /dev/null"
+        );
+        let dumped = Command::new("sh")
+            .args(["-c", &command, &source.url, &target.url])
+            .status();
+        assert!(dumped.expect("sh runs").success());
+    };
+    match before {
+        Before::OwnRows => {
+            start().await.stop().await;
+            subscriber
+                .sql(
+                    "insert into services (name) values ('Own');
+                    insert into pricings (service_name, version) select 'Own', n from generate_series(1, 10) n",
+                )
+                .await;
+        }
+        Before::Dump => dump("--no-publications"),
+        Before::SchemaAndProgram => {
+            dump("--schema-only --no-publications");
+            start().await.stop().await;
+        }
+        Before::Schema => dump("--schema-only --no-publications"),
+    }
+    subscriber
+        .sql(&format!(
+            "create subscription everything connection 'host={} user=postgres dbname=space_events'
+                publication everything with (copy_data = {})",
+            source.socket_directory(),
+            before != Before::Dump,
+        ))
+        .await;
+    wait_until(
+        &subscriber,
+        "select bool_and(srsubstate = 'r') from pg_subscription_rel",
+    )
+    .await;
+
+    let app = start().await;
+    let mut client = app.join().await;
+    let own = "select string_agg(concat_ws(' ', id, xid, service_name), ',' order by id) from space_events.row_changes";
+    let journal = "select row(identity, pruned_max_id) from space_events.journal";
+    let (own_rows, own_journal) = (subscriber.sql(own).await, subscriber.sql(journal).await);
+    assert_ne!(own_journal, publisher.sql(journal).await);
+    // As an emitter does there: what it keeps for itself changes too.
+    publisher
+        .sql(
+            "update space_events.row_changes set changed_at = now() where id = 1;
+            delete from space_events.row_changes where id < 10;
+            update space_events.journal set pruned_max_id = 9;
+            insert into space_events.marks (max_id) values (9);
+            insert into space_events.migrations (version, description, checksum) values (9999, '', '');
+            delete from space_events.expected_capture",
+        )
+        .await;
+    publisher
+        .sql("insert into pricings (service_name, version) values ('Zoom', 'new')")
+        .await;
+    assert_eq!(client.next_event().await, "CREATED Zoom new");
+    let kept = format!("select starts_with(({own}), '{}')", own_rows[0]);
+    assert_eq!(subscriber.sql(&kept).await, ["t"]);
+    assert_eq!(subscriber.sql(journal).await, own_journal);
+    publisher
+        .sql(
+            "update pricings set availability = 'archived' where version = 'new';
+            delete from pricings where version = '20';
+            update services set disabled = true;
+            insert into pricings (service_name, version) values ('Zoom', 'unheard');
+            delete from pricings;
+            update services set disabled = false;
+            insert into pricings (service_name, version) values ('Zoom', 'last')",
+        )
+        .await;
+    let heard = client.next_events(4).await;
+    assert_eq!(
+        heard,
+        [
+            "ARCHIVED Zoom new",
+            "ARCHIVED Zoom 20",
+            "DISABLED Zoom",
+            "CREATED Zoom last"
+        ]
+    );
+    subscriber
+        .sql("insert into pricings (service_name, version) values ('Zoom', 'here')")
+        .await;
+    assert_eq!(client.next_event().await, "CREATED Zoom here");
+    let (status, ready) = app.get("/readyz").await;
+    assert_eq!(status, 200, "{ready}");
+    app.stop().await;
+    start().await.stop().await;
+    subscriber.sql("drop subscription everything").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_all_tables_leaves_the_journal_of_the_subscriber_alone() {
+    check_all_tables(Before::OwnRows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_may_follow_its_original_by_a_publication_of_all_tables() {
+    check_all_tables(Before::Dump).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_the_schema_may_follow_its_original_by_a_publication_of_all_tables() {
+    check_all_tables(Before::SchemaAndProgram).await;
+    check_all_tables(Before::Schema).await;
 }
