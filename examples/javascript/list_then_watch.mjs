@@ -14,7 +14,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { io } from "socket.io-client";
 
-const [address = "http://localhost:5403", file = "services.json"] = process.argv.slice(2);
+const [address = "http://127.0.0.1:5403", file = "services.json"] = process.argv.slice(2);
 const apiKey = process.env.API_KEY;
 const PAGE_SERVICES = 1000;
 const PAUSE_MS = 1000;

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { io } from "socket.io-client";
 
-const [address = "http://localhost:5403", file = "position.txt"] = process.argv.slice(2);
+const [address = "http://127.0.0.1:5403", file = "position.txt"] = process.argv.slice(2);
 const PAUSE_MS = 1000;
 const CONNECT_LIMIT_MS = 10_000;
 

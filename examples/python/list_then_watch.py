@@ -22,7 +22,7 @@ import aiohttp
 import socketio
 from yarl import URL
 
-address = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:5403"
+address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:5403"
 file = Path(sys.argv[2] if len(sys.argv) > 2 else "services.json")
 api_key = os.environ.get("API_KEY")
 PAGE_SERVICES = 1000

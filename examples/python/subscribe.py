@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import socketio
 
-address = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:5403"
+address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:5403"
 file = Path(sys.argv[2] if len(sys.argv) > 2 else "position.txt")
 PAUSE_S = 1
 CONNECT_LIMIT_S = 10

@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments
         .next()
-        .unwrap_or_else(|| "http://localhost:5403".to_owned());
+        .unwrap_or_else(|| "http://127.0.0.1:5403".to_owned());
     let file = PathBuf::from(
         arguments
             .next()

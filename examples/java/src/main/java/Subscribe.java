@@ -25,7 +25,7 @@ public final class Subscribe {
     private static boolean reachable = true;
 
     public static void main(String[] args) throws IOException {
-        String address = args.length > 0 ? args[0] : "http://localhost:5403";
+        String address = args.length > 0 ? args[0] : "http://127.0.0.1:5403";
         Path file = Path.of(args.length > 1 ? args[1] : "position.txt");
 
         // The client reads this map at each connection, and so tells where we are
