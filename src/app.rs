@@ -193,7 +193,11 @@ impl App {
                 FETCH_TIMEOUT,
             )),
         };
+        let most = most_connections(config);
+        let places = |count| Places::new(most, config.max_connections_per_address, count);
+        let connections = places(metrics.connections());
         let options = sockets::Options {
+            sessions: places(metrics.sessions()),
             transports: config.transports.clone(),
             access: config.access,
             keys: Arc::clone(&config.keys),
@@ -218,8 +222,8 @@ impl App {
             .await
             .with_context(|| format!("PORT: listen on {:?}", config.listen))?;
         let address = listener.local_addr().context("read the port")?;
-        let places = places(config, &metrics);
-        let listener = MeteredListener::new(listener, places, WRITE_TIMEOUT, Arc::clone(&metrics));
+        let listener =
+            MeteredListener::new(listener, connections, WRITE_TIMEOUT, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         let stop_server = CancellationToken::new();
         let stop_feed = CancellationToken::new();
@@ -298,9 +302,9 @@ impl App {
     }
 }
 
-/// The places for connections, as the settings say, but so many fewer as are
+/// How many connections there may be: as the settings say, but so many fewer as are
 /// needed to reach the database again when all are taken.
-fn places(config: &Config, metrics: &Arc<Metrics>) -> Places {
+fn most_connections(config: &Config) -> usize {
     const OTHER_FILES: usize = 128;
     let files = usize::try_from(open_files::raise_limit()).unwrap_or(usize::MAX);
     let most = files.saturating_sub(OTHER_FILES).max(files / 2);
@@ -311,11 +315,7 @@ fn places(config: &Config, metrics: &Arc<Metrics>) -> Places {
             "the limit of open files (ulimit -n) allows fewer connections"
         );
     }
-    Places::new(
-        most.min(config.max_connections),
-        config.max_connections_per_address,
-        Arc::clone(metrics),
-    )
+    most.min(config.max_connections)
 }
 
 /// What stands before REST and Socket.IO alike.

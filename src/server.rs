@@ -69,7 +69,7 @@ pub async fn serve(
         let service = service_fn(move |request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let mut request = without_trailing_slash(watch.over(request));
-            request.extensions_mut().insert(info.clone());
+            request.extensions_mut().insert(info);
             router.clone().oneshot(request)
         });
         let served = http

@@ -65,7 +65,7 @@ async fn serve_with(first: Duration, next: Duration) -> (SocketAddr, AbortOnDrop
     let metrics = Arc::new(Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let places = Places::new(100, None, Arc::clone(&metrics));
+    let places = Places::new(100, None, metrics.connections());
     let listener = MeteredListener::new(listener, places, LIMIT, metrics);
     let slow = get(async || {
         sleep(SHORT * 3 / 2).await;

@@ -14,6 +14,7 @@
 mod support;
 
 mod answers;
+mod bad_proxies;
 mod capture;
 mod clients;
 mod consistency;
@@ -36,5 +37,6 @@ mod replication;
 mod rest;
 mod ringing;
 mod sharing;
+mod sessions;
 mod slow_clients;
 mod watching;

@@ -8,9 +8,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +38,8 @@ const MOVE_ON: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Recent {
     state: Mutex<State>,
+    /// Those that take from here. Locked while `state` is, or alone.
+    cursors: Arc<Mutex<Cursors>>,
     head: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
@@ -56,14 +59,41 @@ struct State {
     read_at: Instant,
     /// Whether the feed is connected.
     follows: bool,
-    /// The next event of each client that takes from here.
-    cursors: Vec<Weak<AtomicU64>>,
     /// How long the feed may still wait while somebody waits for it.
     patience: Duration,
     /// When that was last brought up to date.
     patience_at: Instant,
     /// When all clients were last woken to move on.
     moved_on_at: Instant,
+}
+
+type Cursors = Slab<Arc<AtomicU64>>;
+
+/// Where a client is that takes from the recent events: the number of its next. In a
+/// burst the feed waits for it, until it is dropped.
+#[derive(Debug)]
+pub struct Cursor {
+    next: Arc<AtomicU64>,
+    key: usize,
+    cursors: Arc<Mutex<Cursors>>,
+}
+
+impl Cursor {
+    /// The number of the next event.
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Moves behind the next event.
+    pub fn advance(&self) {
+        self.next.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        lock(&self.cursors).try_remove(self.key);
+    }
 }
 
 /// What a client gets next.
@@ -90,11 +120,11 @@ impl Recent {
                 reads: 0,
                 read_at: Instant::now(),
                 follows: true,
-                cursors: Vec::new(),
                 patience: PATIENCE,
                 patience_at: Instant::now(),
                 moved_on_at: Instant::now(),
             }),
+            cursors: Arc::default(),
             head: watch::Sender::new(0),
             metrics,
         }
@@ -110,15 +140,15 @@ impl Recent {
         self.lock().kept_from.clone()
     }
 
-    /// Where a client that hears all from now on begins: the number of the next
-    /// event, and the place behind the last one.
-    pub fn join(&self) -> (u64, Position) {
+    /// Where a client that hears all from now on begins, and the place behind the last
+    /// event.
+    pub fn join(&self) -> (Cursor, Position) {
         let state = self.lock();
         let place = match state.within() {
             Some(last) => last.position(),
             None => Position::after(Arc::clone(&state.seen)),
         };
-        (state.head(), place)
+        (self.hold(state.head()), place)
     }
 
     /// The number of the next event.
@@ -132,16 +162,21 @@ impl Recent {
         self.lock().reads
     }
 
-    /// Registers a client's cursor while it takes from here; the feed waits for
-    /// it in a burst. Returns false if the event at the cursor is kept no more.
-    pub fn hold(&self, cursor: &Arc<AtomicU64>) -> bool {
-        let mut state = self.lock();
-        let kept = cursor.load(Ordering::Relaxed) >= state.first;
-        if kept {
-            state.cursors.retain(|held| held.strong_count() > 0);
-            state.cursors.push(Arc::downgrade(cursor));
+    /// Where a client goes on that begins at number `next`; none if that event is kept
+    /// no more.
+    pub fn join_at(&self, next: u64) -> Option<Cursor> {
+        let state = self.lock();
+        (next >= state.first).then(|| self.hold(next))
+    }
+
+    fn hold(&self, next: u64) -> Cursor {
+        let next = Arc::new(AtomicU64::new(next));
+        let key = lock(&self.cursors).insert(Arc::clone(&next));
+        Cursor {
+            next,
+            key,
+            cursors: Arc::clone(&self.cursors),
         }
-        kept
     }
 
     /// The events from number `cursor` on, at most `limit`; `None` if the next one is
@@ -219,7 +254,7 @@ impl Recent {
     async fn wait_for_room(&self, wanted: usize) {
         let mut moved = (None, Instant::now());
         loop {
-            let slowest = self.lock().in_the_way(wanted);
+            let slowest = self.in_the_way(wanted);
             let now = Instant::now();
             if slowest.is_none() {
                 return;
@@ -233,9 +268,23 @@ impl Recent {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_the_way(&self, wanted: usize) -> Option<u64> {
+        let mut state = self.lock();
+        let cursors = lock(&self.cursors);
+        let cursors = cursors.iter();
+        state.in_the_way(
+            wanted,
+            cursors.map(|(_, next)| next.load(Ordering::Relaxed)),
+        )
     }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
@@ -251,13 +300,12 @@ impl State {
 
     /// The place of the slowest client that would fall behind if so many events
     /// came now, unless the patience with it is at its end.
-    fn in_the_way(&mut self, wanted: usize) -> Option<u64> {
+    fn in_the_way(&mut self, wanted: usize, cursors: impl Iterator<Item = u64>) -> Option<u64> {
         let surplus = (self.events.len() + wanted).saturating_sub(CAPACITY) as u64;
         let keep_from = self.first + surplus;
         let mut slowest = None;
         let mut fastest = 0;
-        for cursor in self.cursors.iter().filter_map(Weak::upgrade) {
-            let cursor = cursor.load(Ordering::Relaxed);
+        for cursor in cursors {
             fastest = fastest.max(cursor);
             if (self.first..keep_from).contains(&cursor) {
                 slowest = slowest
@@ -313,10 +361,9 @@ mod tests {
     }
 
     /// A client that takes so many events each millisecond.
-    fn client(recent: &Arc<Recent>, each_ms: u64) -> Arc<AtomicU64> {
-        let cursor = Arc::new(AtomicU64::new(0));
-        assert!(recent.hold(&cursor));
-        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor));
+    fn client(recent: &Arc<Recent>, each_ms: u64) -> Cursor {
+        let cursor = recent.join_at(0).expect("the first event");
+        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor.next));
         tokio::spawn(async move {
             let mut ticks = interval(LOOK_AGAIN);
             loop {
@@ -340,11 +387,11 @@ mod tests {
     async fn the_feed_does_not_wait_for_a_slow_client_while_another_has_all() {
         let recent = recent();
         let slow = client(&recent, 1);
-        client(&recent, 100_000);
+        let _fast = client(&recent, 100_000);
         // 51,200 events, of which the slow one would take 51 s.
         let took = publish(&recent, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(slow.load(Ordering::Relaxed), 1).is_none());
+        assert!(recent.take(slow.next(), 1).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -353,7 +400,7 @@ mod tests {
         let both = [client(&recent, 20), client(&recent, 20)];
         publish(&recent, 200).await;
         for cursor in both {
-            assert!(recent.take(cursor.load(Ordering::Relaxed), 1).is_some());
+            assert!(recent.take(cursor.next(), 1).is_some());
         }
     }
 
@@ -363,6 +410,6 @@ mod tests {
         let stuck = client(&recent, 0);
         let took = publish(&recent, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(stuck.load(Ordering::Relaxed), 1).is_none());
+        assert!(recent.take(stuck.next(), 1).is_none());
     }
 }

@@ -39,14 +39,17 @@ pub enum Ended {
     BehindTheJournal,
     /// It did not speak the protocol.
     Protocol,
+    /// The task that served it panicked.
+    Panic,
 }
 
 impl Ended {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::WriteTimeout,
         Self::Heartbeat,
         Self::BehindTheJournal,
         Self::Protocol,
+        Self::Panic,
     ];
 
     fn label(self) -> Label {
@@ -57,12 +60,13 @@ impl Ended {
                 Self::Heartbeat => "heartbeat",
                 Self::BehindTheJournal => "behind_the_journal",
                 Self::Protocol => "protocol",
+                Self::Panic => "panic",
             },
         )]
     }
 }
 
-/// Why a connection was closed as soon as it came.
+/// Why a connection was closed as soon as it came, or a session refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// There are as many as there may be.
@@ -112,6 +116,7 @@ pub struct Metrics {
     reading_journal: Gauge,
     ended: Family<Label, Counter>,
     connections: Gauge,
+    sessions: Gauge,
     refused: Family<Label, Counter>,
     reconnections: Counter,
     pruned: Counter,
@@ -135,6 +140,7 @@ impl Default for Metrics {
             reading_journal: Gauge::default(),
             ended: Family::default(),
             connections: Gauge::default(),
+            sessions: Gauge::default(),
             refused: Family::default(),
             reconnections: Counter::default(),
             pruned: Counter::default(),
@@ -198,8 +204,13 @@ impl Metrics {
             self.connections.clone(),
         );
         all.register(
+            "sessions",
+            "Sessions of Engine.IO, those that poll between two polls too",
+            self.sessions.clone(),
+        );
+        all.register(
             "connections_refused",
-            "TCP connections that were closed as soon as they came, by the setting that says so",
+            "TCP connections that were closed as soon as they came, and sessions that were refused, by the setting that says so",
             self.refused.clone(),
         );
         all.register(
@@ -271,10 +282,14 @@ impl Metrics {
         self.refused.get_or_create(&reason.label()).inc();
     }
 
-    /// So many TCP connections are open.
-    pub fn set_connections(&self, count: usize) {
-        self.connections
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// How many TCP connections are open.
+    pub fn connections(&self) -> Gauge {
+        self.connections.clone()
+    }
+
+    /// How many sessions of Engine.IO there are.
+    pub fn sessions(&self) -> Gauge {
+        self.sessions.clone()
     }
 
     /// The connection that listens was made again.

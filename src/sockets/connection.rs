@@ -6,6 +6,7 @@
 //! a write has been waiting for too long.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -89,7 +90,7 @@ impl MeteredListener {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "events may be held back for a few milliseconds");
             }
-            return Connection::new(stream, place, self.write_timeout, &self.metrics);
+            return Connection::new(stream, peer.ip(), place, self.write_timeout, &self.metrics);
         }
     }
 
@@ -167,17 +168,18 @@ impl Meter {
     }
 }
 
-/// Put beside each request: the meter of the connection that it came on.
-#[derive(Clone, Debug)]
+/// Put beside each request: the connection that it came on.
+#[derive(Clone, Copy, Debug)]
 pub struct ConnectionInfo {
-    /// The meter.
-    pub meter: Arc<Meter>,
+    /// Where the peer is; a proxy, if there is one before us.
+    pub address: IpAddr,
 }
 
 /// A TCP connection that counts.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    address: IpAddr,
     meter: Arc<Meter>,
     write_timeout: Duration,
     /// Runs while a write waits.
@@ -191,6 +193,7 @@ pub struct Connection {
 impl Connection {
     fn new(
         stream: TcpStream,
+        address: IpAddr,
         place: Place,
         write_timeout: Duration,
         metrics: &Arc<Metrics>,
@@ -201,6 +204,7 @@ impl Connection {
         };
         Self {
             stream,
+            address,
             meter: Arc::new(meter),
             write_timeout,
             stalled: None,
@@ -210,11 +214,16 @@ impl Connection {
         }
     }
 
-    /// What others may know of it.
+    /// What the handlers of its requests may know of it.
     pub fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
-            meter: Arc::clone(&self.meter),
+            address: self.address,
         }
+    }
+
+    /// What others may know of it once it is a websocket.
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     fn wrote(

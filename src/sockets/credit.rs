@@ -11,7 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::connection::Meter;
-use super::lines::{Lines, Polls};
+use super::session::Session;
 
 /// The most messages under way: a quarter of the channel, so that heartbeats
 /// always fit.
@@ -24,8 +24,7 @@ const WINDOW_POLLED_MESSAGES: u64 = 13;
 /// What is under way to one client.
 #[derive(Debug)]
 pub struct Credit {
-    session: String,
-    lines: Arc<Lines>,
+    session: Arc<Session>,
     transport: Transport,
 }
 
@@ -38,26 +37,21 @@ enum Transport {
         last_end: u64,
     },
     Polling {
-        polls: Arc<Polls>,
+        /// How many events were sent, and taken by others before.
         sent: u64,
     },
 }
 
 impl Credit {
-    /// For a session with this websocket, or none if it polls.
-    pub fn new(session: String, lines: Arc<Lines>, websocket: Option<Arc<Meter>>) -> Self {
-        let transport = match websocket {
-            Some(meter) => Transport::websocket(meter),
+    /// For a client of this session.
+    pub fn new(session: Arc<Session>) -> Self {
+        let transport = match session.websocket() {
+            Some(meter) => Transport::websocket(Arc::clone(meter)),
             None => Transport::Polling {
-                polls: lines.polls(&session),
-                sent: 0,
+                sent: session.taken(),
             },
         };
-        Self {
-            session,
-            lines,
-            transport,
-        }
+        Self { session, transport }
     }
 
     /// Waits until one more message may be sent. Cancel safe.
@@ -65,11 +59,11 @@ impl Credit {
         loop {
             if matches!(self.transport, Transport::Polling { .. })
                 && is_websocket()
-                && let Some(meter) = self.lines.upgraded(&self.session)
+                && let Some(meter) = self.session.websocket()
             {
                 // What was under way may have gone either way; it is within what
                 // the channel has room for.
-                self.transport = Transport::websocket(meter);
+                self.transport = Transport::websocket(Arc::clone(meter));
             }
             match &mut self.transport {
                 Transport::Websocket {
@@ -94,18 +88,14 @@ impl Credit {
                         progress.await;
                     }
                 }
-                Transport::Polling { polls, sent } => {
-                    let progress = polls.progress().notified();
+                Transport::Polling { sent } => {
+                    let progress = self.session.progress();
                     tokio::pin!(progress);
                     progress.as_mut().enable();
-                    if sent.saturating_sub(polls.taken()) < WINDOW_POLLED_MESSAGES {
+                    if sent.saturating_sub(self.session.taken()) < WINDOW_POLLED_MESSAGES {
                         return;
                     }
-                    tokio::select! {
-                        () = progress => {}
-                        // An upgrade shows in no request that is counted.
-                        () = tokio::time::sleep(std::time::Duration::from_millis(100)) => {}
-                    }
+                    progress.await;
                 }
             }
         }
@@ -130,7 +120,7 @@ impl Credit {
                 *last_end += frame_bytes(text_bytes);
                 ends.push_back(*last_end);
             }
-            Transport::Polling { sent, .. } => *sent += 1,
+            Transport::Polling { sent } => *sent += 1,
         }
     }
 }

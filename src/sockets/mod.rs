@@ -6,7 +6,9 @@
 
 pub mod connection;
 pub mod places;
-pub mod lines;
+pub mod session;
+pub mod websocket;
+pub mod engine;
 pub mod credit;
 pub mod subscriber;
 
@@ -14,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::middleware::from_fn_with_state;
 use serde_json::Value;
+use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
-use socketioxide::handler::ConnectHandler as _;
-use socketioxide::socket::DisconnectReason;
+use socketioxide::handler::{ConnectHandler as _, DisconnectHandler};
+use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,10 +31,10 @@ use tracing::info;
 use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
-use crate::metrics::Ended;
-use connection::{ConnectionInfo, Meter};
-use credit::Credit;
-use lines::Lines;
+use crate::metrics::{Ended, Metrics};
+use engine::Engine;
+use places::Places;
+use session::{Session, Sessions};
 use subscriber::{Positions, Sources, Subscription};
 
 /// Where Engine.IO answers.
@@ -44,8 +46,13 @@ pub const NAMESPACE: &str = "/pricings";
 const CHANNEL_PACKETS: usize = 512;
 /// The longest message that a client may send: a handshake with its position.
 const MAX_INCOMING_BYTES: usize = 16 * 1024;
+/// The most that a POST may hold, and an answer to a poll with more than one packet.
+const MAX_PAYLOAD_BYTES: u64 = 64 * 1024;
 /// What a client's websocket reads at a time; clients send next to nothing.
 const READ_BUFFER_BYTES: usize = 1024;
+/// How long a session may take until it has joined a namespace; a position is checked
+/// meanwhile.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -67,13 +74,14 @@ pub struct Options {
     pub access: Access,
     /// The keys.
     pub keys: Arc<ApiKeys>,
+    /// The places for sessions.
+    pub sessions: Places,
 }
 
 /// The clients, and the way to close them.
 #[derive(Debug)]
 pub struct Sockets {
     io: SocketIo,
-    lines: Arc<Lines>,
     subscribers: TaskTracker,
     stop: CancellationToken,
 }
@@ -89,7 +97,8 @@ impl Sockets {
                     .max_incoming_binary_buf_size(MAX_INCOMING_BYTES),
             )
             .max_buffer_size(CHANNEL_PACKETS)
-            .max_payload(64 * 1024)
+            .max_payload(MAX_PAYLOAD_BYTES)
+            .connect_timeout(CONNECT_TIMEOUT)
             .ws_read_buffer_size(READ_BUFFER_BYTES)
             .ws_max_message_size(MAX_INCOMING_BYTES)
             .ws_max_frame_size(MAX_INCOMING_BYTES);
@@ -98,24 +107,28 @@ impl Sockets {
             [TransportType::Polling] => builder.transports([TransportType::Polling]),
             _ => builder,
         };
-        let (layer, io) = builder.build_layer();
+        // What is not Engine.IO's never comes here.
+        let (service, io) = builder.build_with_inner_svc(Router::new());
         let sockets = Self {
             io: io.clone(),
-            lines: Arc::default(),
             subscribers: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         // Some client libraries open it, and hear nothing on it.
         io.ns("/", async || {});
+        let engine = Engine::new(
+            service,
+            Arc::new(Sessions::new(options.sessions.clone())),
+            options.transports.contains(&TransportType::Websocket),
+            Arc::clone(&sources.metrics),
+        );
         let handshake = Arc::new(Handshake {
-            lines: Arc::clone(&sockets.lines),
             sources,
             access: options.access,
             keys: Arc::clone(&options.keys),
             subscribers: sockets.subscribers.clone(),
             stop: sockets.stop.clone(),
         });
-        let lines = Arc::clone(&sockets.lines);
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
@@ -124,9 +137,7 @@ impl Sockets {
         };
         let serve = async move |socket: SocketRef| handshake.serve(socket);
         io.ns(NAMESPACE, serve.with(admit));
-        let router = router
-            .layer(layer)
-            .layer(from_fn_with_state(lines, lines::note));
+        let router = router.layer(from_fn_with_state(engine, engine::answer));
         (router, sockets)
     }
 
@@ -142,7 +153,7 @@ impl Sockets {
         self.subscribers.close();
         let clients = self.io.of(NAMESPACE).map(|clients| clients.sockets());
         for socket in clients.unwrap_or_default() {
-            if let Some(websocket) = websocket_of(&socket, &self.lines) {
+            if let Some(websocket) = Session::of(&socket).as_deref().and_then(Session::websocket) {
                 websocket.hang_up();
             }
         }
@@ -150,20 +161,6 @@ impl Sockets {
         let _ = timeout(CLOSE_TIMEOUT, self.subscribers.wait()).await;
         info!("the sockets are closed");
     }
-}
-
-/// The connection of a client's websocket; none if it polls.
-fn websocket_of(socket: &SocketRef, lines: &Lines) -> Option<Arc<Meter>> {
-    let request = socket.req_parts();
-    let began_as_websocket = request
-        .uri
-        .query()
-        .is_some_and(|query| query.contains("transport=websocket"));
-    if !began_as_websocket {
-        return lines.upgraded(socket.id.as_str());
-    }
-    let info = request.extensions.get::<ConnectInfo<ConnectionInfo>>();
-    info.map(|info| Arc::clone(&info.0.meter))
 }
 
 /// The clients of the namespace, to be counted.
@@ -200,12 +197,37 @@ fn ended(reason: DisconnectReason) -> Option<Ended> {
 
 /// Admits clients, and serves those that are in.
 struct Handshake {
-    lines: Arc<Lines>,
     sources: Arc<Sources>,
     access: Access,
     keys: Arc<ApiKeys>,
     subscribers: TaskTracker,
     stop: CancellationToken,
+}
+
+/// What happens when a client leaves the namespace.
+struct Leaving {
+    closed: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+/// Which kind of handler [`Leaving`] is.
+struct AtOnce;
+
+impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
+    /// Within the call: a handler in a task of its own would still run when the next
+    /// packet is read, and a CONNECT that follows at once would be ignored.
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket>,
+        reason: DisconnectReason,
+        forget: fn(Arc<Socket>),
+    ) {
+        if let Some(reason) = ended(reason) {
+            self.metrics.ended(reason);
+        }
+        self.closed.cancel();
+        forget(socket);
+    }
 }
 
 /// A client between its handshake and its task.
@@ -231,17 +253,14 @@ impl Handshake {
         }
         let subscription = self.subscription(auth).await?;
         // The connection may go before anybody can be told.
-        let closed = match websocket_of(socket, &self.lines) {
+        let session = Session::of(socket);
+        let closed = match session.as_deref().and_then(Session::websocket) {
             Some(websocket) => websocket.closed().child_token(),
             None => self.stop.child_token(),
         };
-        let on_disconnect = closed.clone();
-        let metrics = Arc::clone(&self.sources.metrics);
-        socket.on_disconnect(async move |reason: DisconnectReason| {
-            if let Some(reason) = ended(reason) {
-                metrics.ended(reason);
-            }
-            on_disconnect.cancel();
+        socket.on_disconnect(Leaving {
+            closed: closed.clone(),
+            metrics: Arc::clone(&self.sources.metrics),
         });
         socket.extensions.insert(Admitted {
             subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
@@ -301,18 +320,16 @@ impl Handshake {
             .lock()
             .ok()
             .and_then(|mut subscription| subscription.take());
-        let Some(subscription) = subscription else {
+        let (Some(subscription), Some(session)) = (subscription, Session::of(&socket)) else {
             return;
         };
-        let websocket = websocket_of(&socket, &self.lines);
-        let credit = Credit::new(socket.id.to_string(), Arc::clone(&self.lines), websocket);
         let closed = admitted.closed;
         let sources = Arc::clone(&self.sources);
         self.subscribers.spawn(subscriber::serve(
             socket,
+            session,
             subscription,
             sources,
-            credit,
             closed,
         ));
     }

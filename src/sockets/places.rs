@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections or sessions there may be, in all and from one address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,9 +6,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::metrics::{Metrics, Refused};
+use prometheus_client::metrics::gauge::Gauge;
 
-/// The places for connections. Clones share them.
+use crate::metrics::Refused;
+
+/// The places for connections, or those for sessions. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Places(Arc<Shared>);
 
@@ -18,7 +20,8 @@ struct Shared {
     /// None: as many as there are places.
     most_per_address: Option<usize>,
     taken: Mutex<Taken>,
-    metrics: Arc<Metrics>,
+    /// How many are taken.
+    count: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One connection's place, until it is dropped.
+/// A place that is taken, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
     shared: Arc<Shared>,
@@ -37,17 +40,17 @@ pub struct Place {
 
 impl Places {
     /// `most` in all; `most_per_address` from one IPv4 address or one /64 of IPv6,
-    /// which one host may have to itself.
-    pub fn new(most: usize, most_per_address: Option<usize>, metrics: Arc<Metrics>) -> Self {
+    /// which one host may have to itself. `count` shows how many are taken.
+    pub fn new(most: usize, most_per_address: Option<usize>, count: Gauge) -> Self {
         Self(Arc::new(Shared {
             most,
             most_per_address,
             taken: Mutex::default(),
-            metrics,
+            count,
         }))
     }
 
-    /// Takes a place for a connection from `address`.
+    /// Takes a place for a connection or session from `address`.
     ///
     /// # Errors
     ///
@@ -66,8 +69,8 @@ impl Places {
             *count += 1;
         }
         taken.all += 1;
-        self.0.metrics.set_connections(taken.all);
         drop(taken);
+        self.0.count.inc();
         Ok(Place {
             shared: Arc::clone(&self.0),
             address,
@@ -79,7 +82,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.shared.lock();
         taken.all -= 1;
-        self.shared.metrics.set_connections(taken.all);
+        self.shared.count.dec();
         if let Entry::Occupied(mut count) = taken.by_address.entry(self.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn places_are_limited_by_address_and_free_up() {
-        let places = Places::new(4, Some(2), Arc::default());
+        let places = Places::new(4, Some(2), Gauge::default());
         let take = |address: &str| places.take(address.parse().expect("an address"));
         let first = take("2001:db8::1").expect("a place");
         let _second = take("2001:db8::ffff:1").expect("a place");

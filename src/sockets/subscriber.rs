@@ -5,21 +5,24 @@
 //! reaches what is visible now, and then takes from the recent events again:
 //! those that the journal showed it already are left out.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::credit::Credit;
+use super::session::Session;
 use crate::journal::history::SharedPage;
+use crate::journal::recent::Cursor;
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
-use crate::metrics::Metrics;
+use crate::metrics::{Ended, Metrics};
 
 /// How many recent events are taken at a time.
 const TAKE_EVENTS: usize = 64;
@@ -46,8 +49,6 @@ pub struct Subscription {
     pub positions: Positions,
     /// What it has seen.
     place: Position,
-    /// The number of the next recent event, unless it reads the journal.
-    cursor: Arc<AtomicU64>,
     mode: Mode,
 }
 
@@ -55,7 +56,7 @@ pub struct Subscription {
 enum Mode {
     /// Takes recent events. What the journal showed it before it joined is left
     /// out of the batches up to a number.
-    Live(Option<Joined>),
+    Live(Cursor, Option<Joined>),
     /// Reads the journal.
     Journal,
 }
@@ -75,14 +76,11 @@ struct Gone;
 impl Subscription {
     /// A client that hears all from now on.
     pub fn from_now(recent: &Recent, positions: Positions) -> Self {
-        let (head, place) = recent.join();
-        let cursor = Arc::new(AtomicU64::new(head));
-        recent.hold(&cursor);
+        let (cursor, place) = recent.join();
         Self {
             positions,
             place,
-            cursor,
-            mode: Mode::Live(None),
+            mode: Mode::Live(cursor, None),
         }
     }
 
@@ -91,7 +89,6 @@ impl Subscription {
         Self {
             positions: Positions::Sent,
             place,
-            cursor: Arc::default(),
             mode: Mode::Journal,
         }
     }
@@ -108,24 +105,40 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves one client until it goes away or `closed` is cancelled.
+/// Serves one client until it goes away or `closed` is cancelled. Should that fail
+/// through a fault of ours, its session ends: it comes back, where it would have been
+/// connected and silent.
 pub async fn serve(
     socket: SocketRef,
+    session: Arc<Session>,
     subscription: Subscription,
     sources: Arc<Sources>,
-    credit: Credit,
     closed: CancellationToken,
 ) {
+    let metrics = Arc::clone(&sources.metrics);
     let subscriber = Subscriber {
         socket,
         subscription,
         sources,
-        credit,
+        credit: Credit::new(Arc::clone(&session)),
     };
-    tokio::select! {
-        biased;
-        Gone = subscriber.run() => {}
-        () = closed.cancelled() => {}
+    let serving = async {
+        tokio::select! {
+            biased;
+            Gone = subscriber.run() => {}
+            () = closed.cancelled() => {}
+        }
+    };
+    unless_it_panics(serving, &session, &metrics).await;
+}
+
+async fn unless_it_panics(serving: impl Future<Output = ()>, session: &Session, metrics: &Metrics) {
+    // All that it held is dropped, so nobody sees it half changed.
+    let served = AssertUnwindSafe(serving).catch_unwind().await;
+    if served.is_err() {
+        error!("serving a client failed; ending its session");
+        metrics.ended(Ended::Panic);
+        session.end();
     }
 }
 
@@ -140,7 +153,7 @@ impl Subscriber {
     async fn run(mut self) -> Gone {
         loop {
             let served = match self.subscription.mode {
-                Mode::Live(_) => self.take_recent().await,
+                Mode::Live(..) => self.take_recent().await,
                 Mode::Journal => {
                     let metrics = Arc::clone(&self.sources.metrics);
                     let _reading = metrics.reading_journal();
@@ -160,19 +173,22 @@ impl Subscriber {
         let mut published = recent.watch();
         loop {
             published.mark_unchanged();
-            let cursor = self.subscription.cursor.load(Ordering::Relaxed);
-            let Some(taken) = recent.take(cursor, TAKE_EVENTS) else {
+            let Mode::Live(cursor, _) = &self.subscription.mode else {
+                return Ok(());
+            };
+            let Some(taken) = recent.take(cursor.next(), TAKE_EVENTS) else {
                 // The feed waits for it no more.
-                self.subscription.cursor = Arc::default();
                 self.subscription.mode = Mode::Journal;
                 return Ok(());
             };
             for event in taken.events {
                 self.send_recent(&event).await?;
-                self.subscription.cursor.fetch_add(1, Ordering::Relaxed);
+                if let Mode::Live(cursor, _) = &self.subscription.mode {
+                    cursor.advance();
+                }
             }
             if let Some((seen, reads)) = taken.place
-                && !matches!(&self.subscription.mode, Mode::Live(Some(joined)) if joined.until > reads)
+                && !matches!(&self.subscription.mode, Mode::Live(_, Some(joined)) if joined.until > reads)
             {
                 self.subscription.place = Position::after(seen);
             }
@@ -184,7 +200,7 @@ impl Subscriber {
 
     async fn send_recent(&mut self, event: &JournalEvent) -> Result<(), Gone> {
         let joined = match &mut self.subscription.mode {
-            Mode::Live(joined) => {
+            Mode::Live(_, joined) => {
                 // A batch that began behind what the journal showed has nothing of
                 // it, and more than it before: the places in it are its own.
                 joined.take_if(|joined| {
@@ -230,13 +246,12 @@ impl Subscriber {
         if page.reached_now {
             // What was published before `head` was visible to the page. Later
             // events may have been too, in the batch under way and the next.
-            let cursor = Arc::new(AtomicU64::new(head));
-            if self.sources.recent.hold(&cursor) {
-                self.subscription.cursor = cursor;
-                self.subscription.mode = Mode::Live(Some(Joined {
+            if let Some(cursor) = self.sources.recent.join_at(head) {
+                let joined = Joined {
                     seen: Arc::clone(&self.subscription.place.base),
                     until: reads + 2,
-                }));
+                };
+                self.subscription.mode = Mode::Live(cursor, Some(joined));
             }
         }
         Ok(())
@@ -266,5 +281,31 @@ impl Subscriber {
             .spend(FRAME_TEXT_BYTES + json.get().len() + position_bytes);
         self.subscription.place = position;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::sockets::places::Places;
+    use crate::sockets::session::Sessions;
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_its_session_and_is_counted() {
+        let places = Places::new(1, None, Default::default());
+        let sessions = Arc::new(Sessions::new(places));
+        let session = sessions.begin(IpAddr::from([127, 0, 0, 1]));
+        let session = session.expect("a place");
+        let metrics = Metrics::default();
+        unless_it_panics(async {}, &session, &metrics).await;
+        assert!(!session.has_ended());
+        unless_it_panics(async { panic!("a fault of ours") }, &session, &metrics).await;
+        assert!(session.has_ended());
+        let mut counted = String::new();
+        metrics.write(&mut counted).expect("a text");
+        let line = r#"disconnects_total{reason="panic"} 1"#;
+        assert!(counted.contains(line), "{counted}");
     }
 }

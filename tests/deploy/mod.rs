@@ -235,7 +235,7 @@ fn settings() -> BTreeSet<String> {
 
 /// A program from PATH, or from what `make test` unpacked; none: its test says that
 /// it was skipped.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let unpacked = clients::installed().with_file_name("tools").join("usr/bin");
     let found = std::env::split_paths(&path)

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod hearing;
 pub mod load;
+pub mod polling;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 pub use client::Client;
 pub use hearing::Hearing;
 pub use load::Load;
+pub use polling::Polling;
 pub use postgres::Database;
 pub use program::Program;
 pub use proxy::Proxy;

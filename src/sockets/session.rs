@@ -1,0 +1,221 @@
+//! The sessions of Engine.IO: which there are, how each is connected, how much a
+//! client that polls has taken.
+//!
+//! A session may begin with polling and go over to a websocket. It counts against a
+//! limit from its first request until Engine.IO has forgotten it: Engine.IO keeps
+//! that request's extensions as long as the session, and the [`Session`] is one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use socketioxide::extract::SocketRef;
+use socketioxide::socket::Sid;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::connection::Meter;
+use super::places::{Place, Places};
+use crate::metrics::Refused;
+
+/// The sessions that began with polling, by the id that their requests carry.
+#[derive(Debug)]
+pub struct Sessions {
+    places: Places,
+    polling: Mutex<HashMap<Sid, Weak<Session>>>,
+}
+
+/// A session, until Engine.IO has forgotten it and nobody serves it.
+#[derive(Debug)]
+pub struct Session {
+    sessions: Arc<Sessions>,
+    /// Set once it is registered: its requests carry it.
+    id: OnceLock<Sid>,
+    websocket: OnceLock<Arc<Meter>>,
+    /// Whether a websocket is being tried.
+    probed: AtomicBool,
+    /// How many events were put into answers.
+    taken: AtomicU64,
+    /// Woken when events were taken, and when it went over to a websocket.
+    progress: Notify,
+    /// Woken to end a poll that waits.
+    release: Notify,
+    ended: AtomicBool,
+    _place: Place,
+}
+
+/// A websocket is being tried for a session; no other one, until this is dropped.
+#[derive(Debug)]
+pub struct Probe(Arc<Session>);
+
+impl Sessions {
+    /// As many as there are places.
+    pub fn new(places: Places) -> Self {
+        Self {
+            places,
+            polling: Mutex::default(),
+        }
+    }
+
+    /// A session that is to begin.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for it.
+    pub fn begin(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Session>, Refused> {
+        let place = self.places.take(address)?;
+        Ok(Arc::new(Session {
+            sessions: Arc::clone(self),
+            id: OnceLock::new(),
+            websocket: OnceLock::new(),
+            probed: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            progress: Notify::new(),
+            release: Notify::new(),
+            ended: AtomicBool::new(false),
+            _place: place,
+        }))
+    }
+
+    /// Has a session found by its id.
+    pub fn register(&self, id: Sid, session: &Arc<Session>) {
+        if session.id.set(id).is_ok() {
+            self.lock().insert(id, Arc::downgrade(session));
+        }
+    }
+
+    /// The session of an id, if it began with polling.
+    pub fn find(&self, id: Sid) -> Option<Arc<Session>> {
+        let found = self.lock().get(&id).cloned();
+        found?.upgrade()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Weak<Session>>> {
+        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// The session of a client.
+    pub fn of(socket: &SocketRef) -> Option<Arc<Self>> {
+        socket.req_parts().extensions.get().map(Arc::clone)
+    }
+
+    /// The connection of its websocket; none while it polls.
+    pub fn websocket(&self) -> Option<&Arc<Meter>> {
+        self.websocket.get()
+    }
+
+    /// Says that this is its websocket from now on.
+    pub fn set_websocket(&self, meter: Arc<Meter>) {
+        let _ = self.websocket.set(meter);
+        self.progress.notify_waiters();
+    }
+
+    /// Tries a websocket; none if it has one or another is being tried.
+    pub fn probe(self: &Arc<Self>) -> Option<Probe> {
+        let is_free = self.websocket.get().is_none() && !self.probed.swap(true, Ordering::AcqRel);
+        is_free.then(|| Probe(Arc::clone(self)))
+    }
+
+    /// How many events were put into the answers to its polls.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Says that so many events were put into an answer.
+    pub fn took(&self, events: u64) {
+        self.taken.fetch_add(events, Ordering::AcqRel);
+        self.progress.notify_waiters();
+    }
+
+    /// Wakes when events were taken, and when it went over to a websocket; take it
+    /// before looking.
+    pub fn progress(&self) -> Notified<'_> {
+        self.progress.notified()
+    }
+
+    /// Ends the poll that waits, if there is one: a client waits for its answer before
+    /// it goes over to a websocket.
+    pub fn release_poll(&self) {
+        self.release.notify_waiters();
+    }
+
+    /// Wakes when the poll that waits has to end.
+    pub fn poll_released(&self) -> Notified<'_> {
+        self.release.notified()
+    }
+
+    /// Ends the session as if its connection had been lost, so that its client comes
+    /// back by itself.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(websocket) = self.websocket() {
+            websocket.hang_up();
+        }
+        self.release_poll();
+    }
+
+    /// Whether [`Session::end`] was called.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.get() {
+            self.sessions.lock().remove(id);
+        }
+    }
+}
+
+impl Probe {
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.0
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.probed.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(most: usize) -> Arc<Sessions> {
+        let places = Places::new(most, None, Default::default());
+        Arc::new(Sessions::new(places))
+    }
+
+    #[test]
+    fn a_session_is_found_and_counted_until_it_is_dropped() {
+        let sessions = sessions(1);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let session = sessions.begin(address).expect("a place");
+        let id = Sid::new();
+        sessions.register(id, &session);
+        assert!(sessions.find(id).is_some());
+        assert_eq!(sessions.begin(address).err(), Some(Refused::TooMany));
+        drop(session);
+        assert!(sessions.find(id).is_none());
+        assert!(sessions.lock().is_empty());
+        assert!(sessions.begin(address).is_ok());
+    }
+
+    #[test]
+    fn one_websocket_is_tried_at_a_time() {
+        let sessions = sessions(1);
+        let session = sessions.begin(IpAddr::from([127, 0, 0, 1]));
+        let session = session.expect("a place");
+        let probe = session.probe().expect("the first");
+        assert!(session.probe().is_none());
+        drop(probe);
+        assert!(session.probe().is_some());
+    }
+}
