@@ -27,6 +27,7 @@ mod examples;
 mod faults;
 mod following;
 mod frames;
+mod history;
 mod interface;
 mod lifecycle;
 mod live_page;

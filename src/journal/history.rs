@@ -22,6 +22,7 @@ use super::key::JournalKey;
 use super::position::Position;
 use super::reader::{Extent, Gap, Page, Reader};
 use super::recent::Recent;
+use super::recorded::Recorded;
 use super::seen::Seen;
 use crate::store::database_url::DatabaseUrl;
 
@@ -252,15 +253,36 @@ impl History {
         extent.context("read the place of the journal")
     }
 
-    /// The page behind a position, of at most `limit` rows or as many as a page
-    /// has. Cancel safe.
+    /// The page behind a position, of at most `limit` rows or as many as a page has,
+    /// with all of its rows, those too that mean no event. Cancel safe.
     ///
     /// # Errors
     ///
     /// The database is away, or took longer than ten seconds.
-    pub async fn page(&self, from: &Position, limit: usize) -> anyhow::Result<Result<Page, Gap>> {
+    pub async fn page_and_rows(
+        &self,
+        from: &Position,
+        limit: usize,
+    ) -> anyhow::Result<Result<(Page, Vec<Recorded>), Gap>> {
         let limit = limit.min(PAGE_ROWS);
-        self.in_turn(async |reader, _| reader.page(from, limit, 0).await)
+        self.in_turn(async |reader, _| reader.page_and_rows(from, limit).await)
+            .await
+    }
+
+    /// The newest rows that had been seen at a position, the newest first, at most
+    /// `limit` or as many as a page has; of one service, if it is named. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or took longer than ten seconds.
+    pub async fn rows_before(
+        &self,
+        position: &Position,
+        service_name: Option<&str>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Recorded>> {
+        let limit = limit.min(PAGE_ROWS);
+        self.in_turn(async |reader, _| reader.rows_before(position, service_name, limit).await)
             .await
     }
 

@@ -55,6 +55,23 @@ impl Position {
         }
     }
 
+    /// The place before what had been seen last here: what is left are the rows up to
+    /// this id.
+    pub fn up_to(&self, id: i64) -> Self {
+        let base = Seen {
+            max_id: self.base.max_id.min(id),
+            ..Seen::clone(&self.base)
+        };
+        let within = self.within.as_ref().map(|within| Within {
+            next: Arc::clone(&within.next),
+            id: within.id.min(id),
+        });
+        Self {
+            base: Arc::new(base),
+            within,
+        }
+    }
+
     /// What tells by its witnesses whether the journal went back since: where the
     /// batch ends, since the place in it counts on all of it.
     pub fn witnessed(&self) -> &Seen {

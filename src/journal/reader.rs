@@ -27,13 +27,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::batch::{Batch, JournalEvent};
 use super::key::JournalKey;
 use super::position::{Position, Within};
+use super::recorded::{Recorded, change_of};
 use super::seen::Seen;
-use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
+use super::translate::{Meaning, Reason, meaning_of};
 use super::witness::{Witness, Witnesses, witness, witnesses};
 use crate::event::Event;
-use crate::store::services::Availability;
 
-/// The columns of a row change, in the order that [`event_of`] reads.
+/// The columns of a row change, in the order that [`change_of`] reads.
 macro_rules! columns {
     () => {
         "id, xid::text, changed_at, relation, service_name, version_before, version_after, \
@@ -216,6 +216,21 @@ order by row_changes.id
 limit $3::bigint)"
 );
 
+/// The rows that had been seen at a position, the newest first: those up to the id
+/// `$1` that the snapshot `$2` saw, and those up to `$3` that `$4` saw; of the service
+/// `$5` alone, if that is not null.
+const BEFORE: &str = concat!(
+    "select ",
+    columns!(),
+    " from space_events.row_changes
+where id <= greatest($1::bigint, $3::bigint)
+and (id <= $1::bigint and pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))
+    or id <= $3::bigint and pg_visible_in_snapshot(xid, (select $4::text::pg_snapshot)))
+and ($5::text is null
+    or space_events.case_folded(service_name) = space_events.case_folded($5::text))
+order by row_changes.id desc"
+);
+
 /// Compiling and planning anew cost more than they save in statements that find a
 /// few rows by an index, whatever the parameters; and the branches come in order only
 /// if one process reads them.
@@ -324,6 +339,31 @@ impl Reader {
         limit: usize,
         number: u64,
     ) -> anyhow::Result<Result<Page, Gap>> {
+        self.read(from, limit, number, None).await
+    }
+
+    /// As [`Reader::page`], and with it each of its rows, those too that mean no event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::page`].
+    pub async fn page_and_rows(
+        &self,
+        from: &Position,
+        limit: usize,
+    ) -> anyhow::Result<Result<(Page, Vec<Recorded>), Gap>> {
+        let mut rows = Vec::new();
+        let page = self.read(from, limit, 0, Some(&mut rows)).await?;
+        Ok(page.map(|page| (page, rows)))
+    }
+
+    async fn read(
+        &self,
+        from: &Position,
+        limit: usize,
+        number: u64,
+        mut recorded: Option<&mut Vec<Recorded>>,
+    ) -> anyhow::Result<Result<Page, Gap>> {
         let context = "read the journal";
         let mut rows = self.rows(from, limit).await.context(context)?;
         let first = rows.next().await.context(context)?.context(context)?;
@@ -332,6 +372,7 @@ impl Reader {
             return Ok(Err(gap));
         }
         let mut read = Vec::new();
+        let mut silent = Vec::new();
         let mut seen = Witnesses::default();
         let mut count = 0;
         let mut last_id = 0;
@@ -347,16 +388,32 @@ impl Reader {
             let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
             let witness = Witness::new(id, xid, changed_at.timestamp_micros());
             seen.take(xid, witness);
-            if let Some(event) = event_of(&row)? {
-                read.push(RowEvent {
+            let (service_name, change) = change_of(&row)?;
+            if let Some(recorded) = &mut recorded {
+                let position = from.clone();
+                let change = change.clone();
+                recorded.push(Recorded::new(
+                    witness,
+                    changed_at,
+                    service_name,
+                    change,
+                    position,
+                ));
+            }
+            match meaning_of(service_name, change) {
+                Meaning::Event(event) => read.push(RowEvent {
                     event,
                     witness,
                     through: id,
                     xid,
                     changed_at,
-                });
-            } else if let Some(last) = read.last_mut() {
-                last.through = id;
+                }),
+                Meaning::Nothing(reason) => {
+                    silent.push(reason);
+                    if let Some(last) = read.last_mut() {
+                        last.through = id;
+                    }
+                }
             }
         }
         let whole = count < limit;
@@ -387,14 +444,66 @@ impl Reader {
         } else {
             Position::within(base, &batch.next, last_id)
         };
+        for row in recorded.into_iter().flatten() {
+            row.position = Position::within(base, &batch.next, row.row.id);
+        }
         let events = read.into_iter().map(|row| row.within(&batch));
         Ok(Ok(Page {
+            silent,
             events: events.collect::<anyhow::Result<_>>()?,
             rows: count,
             reached_now: whole && from.within.is_none(),
             end,
             kept_from: header.kept_from,
         }))
+    }
+
+    /// The newest rows that had been seen at a position, at most `limit`, the newest
+    /// first; of the service of a name, in any case, if one is given.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, or a row cannot be read.
+    pub async fn rows_before(
+        &self,
+        position: &Position,
+        service_name: Option<&str>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Recorded>> {
+        let context = "read the journal backwards";
+        let (base_id, base) = (position.base.max_id, &position.base.snapshot);
+        let (next_id, next) = match &position.within {
+            Some(Within { next, id }) => (*id, &next.snapshot),
+            None => (base_id, base),
+        };
+        // Postgres knows no snapshot that sees nothing.
+        let seen = [(base_id, base), (next_id, next)].map(|(id, snapshot)| {
+            let snapshot = (snapshot.xmax() > 0).then(|| snapshot.to_string());
+            (id, snapshot)
+        });
+        let [(base_id, base), (next_id, next)] = seen;
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&base_id, &base, &next_id, &next, &service_name];
+        // The limit is in the text, so that the plan is made for it.
+        let statement = format!("{BEFORE} limit {limit}");
+        let rows = self.client.query(&statement, &parameters).await;
+        let rows = rows.context(context)?;
+        rows.iter()
+            .map(|row| {
+                let (service_name, change) = change_of(row)?;
+                let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
+                let xid = row.try_get::<_, &str>(1)?.parse()?;
+                let witness = Witness::new(row.try_get(0)?, xid, changed_at.timestamp_micros());
+                let position = position.up_to(witness.id);
+                Ok(Recorded::new(
+                    witness,
+                    changed_at,
+                    service_name,
+                    change,
+                    position,
+                ))
+            })
+            .collect()
     }
 
     /// The newest rows that were visible at a place, of those from an id on, and the
@@ -462,6 +571,8 @@ pub struct Page {
     pub events: Vec<Arc<JournalEvent>>,
     /// How many rows it has, those that are no events too.
     pub rows: usize,
+    /// Why the others of its rows mean none.
+    pub silent: Vec<Reason>,
     /// The place behind it.
     pub end: Position,
     /// Whether it led up to what was visible when it was read.
@@ -589,41 +700,4 @@ impl RowEvent {
             batch: Arc::clone(batch),
         }))
     }
-}
-
-fn event_of(row: &Row) -> anyhow::Result<Option<Event>> {
-    let enabled = |disabled: bool| if disabled { Enabled::No } else { Enabled::Yes };
-    let before = row.try_get::<_, Option<bool>>(9)?.map(enabled);
-    let after = row.try_get::<_, Option<bool>>(10)?.map(enabled);
-    let change = if row.try_get::<_, &str>(3)? == "services" {
-        Change::Service { before, after }
-    } else {
-        Change::Pricing {
-            before: pricing_row(row, 5, 7)?,
-            after: pricing_row(row, 6, 8)?,
-            service_before: before.unwrap_or(Enabled::Yes),
-            service_after: after.unwrap_or(Enabled::Yes),
-        }
-    };
-    Ok(match meaning_of(row.try_get(4)?, change) {
-        Meaning::Event(event) => Some(event),
-        Meaning::Nothing(_) => None,
-    })
-}
-
-fn pricing_row(
-    row: &Row,
-    version: usize,
-    availability: usize,
-) -> anyhow::Result<Option<PricingRow>> {
-    let availability = row
-        .try_get::<_, Option<&str>>(availability)?
-        .and_then(Availability::parse)
-        .unwrap_or(Availability::Active);
-    Ok(row
-        .try_get::<_, Option<String>>(version)?
-        .map(|version| PricingRow {
-            version,
-            availability,
-        }))
 }

@@ -6,6 +6,7 @@
 
 mod services;
 mod pricings;
+mod history;
 mod events;
 mod upload;
 pub mod pricing_url;
@@ -62,10 +63,10 @@ pub fn router(api: Api) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
     let services = openapi::guarded(services::routes().merge(pricings::routes()))
         .route_layer(authorize.clone());
-    let history = openapi::guarded(events::history_routes()).route_layer(authorize);
+    let history = openapi::guarded(history::routes()).route_layer(authorize);
     let public = OpenApiRouter::new()
         .routes(routes!(healthcheck))
-        .merge(events::public_routes())
+        .merge(events::routes())
         .merge(docs::routes());
     let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
         .nest("/api/v1", services.clone().merge(history).merge(public))

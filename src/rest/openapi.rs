@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::Api;
 use super::api_key::needed_scope;
 use super::error::ErrorBody;
+use super::history::Order;
 use super::snapshot::EventPosition;
 use crate::api_key::Scope;
 use crate::readiness;
@@ -169,7 +170,7 @@ pub(super) fn outline() -> OpenApi {
             (name = "interface", description = "These documents."),
         ),
         components(
-            schemas(Availability, ErrorBody, EventPosition, NameOrder),
+            schemas(Availability, ErrorBody, EventPosition, NameOrder, Order),
             responses(Invalid, Unauthorized, Forbidden, NotFound, MethodNotAllowed, Conflict, TooLarge, Unsupported, Unavailable),
         ),
     )]

@@ -9,7 +9,7 @@ use axum::response::{IntoResponseParts, ResponseParts};
 use utoipa::ToSchema;
 
 use super::{Api, Error};
-use crate::journal::{Position, Seen};
+use crate::journal::{JournalKey, Position, Seen};
 use crate::store;
 
 /// The header that tells the position.
@@ -29,19 +29,25 @@ pub(super) struct Snapshot {
 #[schema(value_type = String)]
 pub(super) struct EventPosition(HeaderValue);
 
+impl EventPosition {
+    pub(super) fn new(position: &Position, key: &JournalKey) -> Result<Self, Error> {
+        let value = HeaderValue::try_from(position.encode(key))
+            .context("put a position into a header")
+            .map_err(Error::Fault)?;
+        Ok(Self(value))
+    }
+}
+
 impl Snapshot {
     /// Begins to read.
     pub(super) async fn take(api: &Api) -> Result<Self, Error> {
         let mut tx = store::begin_read(&api.pool).await?;
         let place = store::journal::place(&mut tx).await?;
         let seen = Seen::of(&place).map_err(Error::Fault)?;
-        let text = Position::after(Arc::new(seen)).encode(&api.history.key());
-        let value = HeaderValue::try_from(text)
-            .context("put a position into a header")
-            .map_err(Error::Fault)?;
+        let position = Position::after(Arc::new(seen));
         Ok(Self {
             tx,
-            position: EventPosition(value),
+            position: EventPosition::new(&position, &api.history.key())?,
         })
     }
 }

@@ -27,11 +27,15 @@ const changed = got(await client.PUT("/api/v1/services/{serviceName}/pricings/{v
 say({ archived: Object.keys(changed.archivedPricings ?? {}) });
 say({ services: got(await client.GET("/api/v1/services")).map(({ name }) => name) });
 
-const short = ({ code, details }: components["schemas"]["PastEvent"]) => [code, details.serviceName, details.pricingVersion ?? null];
+const short = ({ code, details }: components["schemas"]["Announcement"]) => [code, details.serviceName, details.pricingVersion ?? null];
 const page = got(await client.GET("/api/v1/events"));
 say({ events: page.events.map(short) });
-for (const { occurredAt, position } of page.events) {
-  if (Number.isNaN(Date.parse(occurredAt)) || position === "") throw new Error("an event is not whole");
+for (const { id, occurredAt, position } of page.events) {
+  if (Number.isNaN(Date.parse(occurredAt)) || position === "" || id === "") throw new Error("an event is not whole");
 }
 const since = page.events[0]?.position ?? "";
 say({ since: got(await client.GET("/api/v1/events", { params: { query: { since } } })).events.map(short) });
+const query = { order: "desc", code: "PRICING_CREATED" } as const;
+say({ created: got(await client.GET("/api/v1/events", { params: { query } })).events.map(short) });
+const { changes } = got(await client.GET("/api/v1/changes", { params: { query: { order: "asc" } } }));
+say({ changes: changes.map(({ event }) => (event === undefined ? "none" : short(event))) });

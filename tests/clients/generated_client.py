@@ -12,11 +12,11 @@ from say import say
 directory, url, key = sys.argv[1:]
 sys.path.insert(0, directory)
 
-from made.api.events import list_events
+from made.api.events import list_changes, list_events
 from made.api.pricings import change_pricing
 from made.api.services import create_service, list_services
 from made.client import AuthenticatedClient
-from made.models import UploadForm
+from made.models import EventCode, Order, UploadForm
 from made.types import UNSET, File
 
 client = AuthenticatedClient(base_url=url, token=key, prefix="", auth_header_name="x-api-key", raise_on_unexpected_status=True)
@@ -39,6 +39,10 @@ page = list_events.sync(client=client)
 say({"events": [short(event) for event in page.events]})
 # Each has what belongs to it, and nothing that the document does not name.
 for event in page.events:
-    assert event.occurred_at.tzinfo is not None and event.position, event
+    assert event.occurred_at.tzinfo is not None and event.position and event.id, event
     assert event.additional_properties == {}, event
 say({"since": [short(event) for event in list_events.sync(client=client, since=page.events[0].position).events]})
+found = list_events.sync(client=client, order=Order.DESC, code=EventCode.PRICING_CREATED)
+say({"created": [short(event) for event in found.events]})
+changes = list_changes.sync(client=client, order=Order.ASC).changes
+say({"changes": ["none" if change.event is UNSET else short(change.event) for change in changes]})

@@ -107,7 +107,7 @@ async fn connections_that_ended_meanwhile_refuse_nobody() {
 }
 
 /// All that need the database.
-const ROUTES: [(&str, &str); 24] = [
+const ROUTES: [(&str, &str); 26] = [
     ("GET", "/services"),
     ("POST", "/services"),
     ("DELETE", "/services"),
@@ -131,5 +131,7 @@ const ROUTES: [(&str, &str); 24] = [
     ("PUT", "/api/v1/services/Zoom/pricings/1"),
     ("DELETE", "/api/v1/services/Zoom/pricings/1"),
     ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/events?order=desc"),
+    ("GET", "/api/v1/changes"),
     ("GET", "/readyz"),
 ];

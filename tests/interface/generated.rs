@@ -29,6 +29,8 @@ fn expected(name: &str) -> Vec<Value> {
         json!({ "services": [name] }),
         json!({ "events": events }),
         json!({ "since": events[1..] }),
+        json!({ "created": [events[2], events[0]] }),
+        json!({ "changes": events }),
     ]
 }
 

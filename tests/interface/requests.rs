@@ -208,7 +208,14 @@ async fn run_through(app: &TestApp, database: &Database, judge: &mut Judge, key:
     }
     for (path, query, status) in [
         ("/api/v1/events", "?limit=3", 200),
+        (
+            "/api/v1/events",
+            "?order=desc&service=zoom&code=PRICING_CREATED",
+            200,
+        ),
         ("/api/v1/events", "?since=x", 400),
+        ("/api/v1/changes", "?limit=1000", 200),
+        ("/api/v1/changes", "?order=x", 400),
         ("/api/v1/events/status", "", 200),
         ("/api/v1/events/client", "", 200),
         ("/api/v1/healthcheck", "", 200),

@@ -1,0 +1,81 @@
+//! A row of the journal as it was recorded, with what it means: one reading for
+//! events, for history and for those who ask why there was no event.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use super::position::Position;
+use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
+use super::witness::Witness;
+use crate::store::services::Availability;
+
+/// A row change, and what it means.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The row in the journal.
+    pub row: Witness,
+    /// When the row changed.
+    pub changed_at: DateTime<Utc>,
+    /// The service as it was called then.
+    pub service_name: String,
+    /// What changed.
+    pub change: Change,
+    /// Its event, or why it has none.
+    pub meaning: Meaning,
+    /// The place behind it.
+    pub position: Position,
+}
+
+impl Recorded {
+    pub(super) fn new(
+        row: Witness,
+        changed_at: DateTime<Utc>,
+        service_name: &str,
+        change: Change,
+        position: Position,
+    ) -> Self {
+        Self {
+            row,
+            changed_at,
+            service_name: service_name.to_owned(),
+            meaning: meaning_of(service_name, change.clone()),
+            change,
+            position,
+        }
+    }
+}
+
+/// The service's name and the change, from the columns that the reader selects.
+pub(super) fn change_of(row: &Row) -> anyhow::Result<(&str, Change)> {
+    let enabled = |disabled: bool| if disabled { Enabled::No } else { Enabled::Yes };
+    let before = row.try_get::<_, Option<bool>>(9)?.map(enabled);
+    let after = row.try_get::<_, Option<bool>>(10)?.map(enabled);
+    let change = if row.try_get::<_, &str>(3)? == "services" {
+        Change::Service { before, after }
+    } else {
+        Change::Pricing {
+            before: pricing_row(row, 5, 7)?,
+            after: pricing_row(row, 6, 8)?,
+            service_before: before.unwrap_or(Enabled::Yes),
+            service_after: after.unwrap_or(Enabled::Yes),
+        }
+    };
+    Ok((row.try_get(4)?, change))
+}
+
+fn pricing_row(
+    row: &Row,
+    version: usize,
+    availability: usize,
+) -> anyhow::Result<Option<PricingRow>> {
+    let availability = row
+        .try_get::<_, Option<&str>>(availability)?
+        .and_then(Availability::parse)
+        .unwrap_or(Availability::Active);
+    Ok(row
+        .try_get::<_, Option<String>>(version)?
+        .map(|version| PricingRow {
+            version,
+            availability,
+        }))
+}
