@@ -114,7 +114,6 @@ async fn add_once(pool: &Pool, service_name: &str, upload: &Upload) -> Result<Se
         )));
     }
     insert(&mut tx, &service, upload).await?;
-    changed(&mut tx, &service).await?;
     let service = store::services::reread(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(service)
@@ -247,16 +246,22 @@ async fn make_once(
     version: &str,
     availability: Availability,
 ) -> Result<Service, Error> {
-    let mut tx = store::begin(pool).await?;
-    let service = locked(&mut tx, service_name).await?;
-    if !store::pricings::make(&mut tx, &service, version, availability).await?
-        && store::pricings::availability(&mut tx, &service, version)
-            .await?
-            .is_none()
-    {
-        return Err(Error::no_pricing(version));
-    }
-    let service = store::services::reread(&mut tx, &service).await?;
+    let mut tx = store::begin_one_statement(pool).await?;
+    let changed =
+        store::pricings::change_availability(&mut tx, service_name, version, availability)
+            .await
+            .map_err(|error| match store::is_lost_connection(&error) {
+                // Whether it was done or not: the second time it is so already.
+                true => Error::Overtaken,
+                false => error.into(),
+            })?;
+    let Some(service) = changed else {
+        let service = store::services::peek(&mut tx, service_name).await?;
+        return Err(match service {
+            Some(service) if !service.disabled => Error::no_pricing(version),
+            _ => Error::no_service(service_name),
+        });
+    };
     tx.commit().await?;
     Ok(service)
 }
@@ -303,7 +308,7 @@ async fn delete_once(pool: &Pool, service_name: &str, version: &str) -> Result<(
             },
         );
     }
-    changed(&mut tx, &service).await?;
+    store::services::touch(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -312,10 +317,6 @@ async fn locked(tx: &mut Transaction, service_name: &str) -> Result<ServiceRow, 
     store::services::lock(tx, service_name)
         .await?
         .ok_or_else(|| Error::no_service(service_name))
-}
-
-async fn changed(tx: &mut Transaction, service: &ServiceRow) -> Result<(), Error> {
-    Ok(store::services::touch(tx, service).await?)
 }
 
 fn availability(

@@ -14,7 +14,7 @@ pub mod pricings;
 pub mod journal;
 pub mod capture;
 
-pub use pool::Pool;
+pub use pool::{Pool, is_lost_connection};
 pub use transaction::Transaction;
 
 use pool::Begin;

@@ -307,7 +307,8 @@ fn is_away(state: &State) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::other(why.to_owned()))
 }
 
-fn is_lost_connection(error: &sqlx::Error) -> bool {
+/// Whether the connection ended, or is about to, and not the statement.
+pub fn is_lost_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         // The server ended the session, or is about to end.

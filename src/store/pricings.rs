@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 use sqlx::PgExecutor;
 
-use super::services::{Availability, ServiceRow};
+use super::services::{Availability, Service, ServiceRow};
 
 /// The longest version, in characters: constraint `pricings_version_length`.
 pub const MAX_VERSION_CHARS: usize = 255;
@@ -188,38 +188,24 @@ pub async fn availability(
     Ok(text.as_deref().and_then(Availability::parse))
 }
 
-/// Archives or activates a version, and notes the change at its service. `false`,
-/// and nothing written, if it is so already or is not there.
+/// Archives or activates a version, unless it is so already; its service. `None`,
+/// and nothing written, if there is no such enabled service or no such version.
 ///
 /// # Errors
 ///
-/// The database is away.
-pub async fn make(
+/// A database error with code 55P03 if another transaction keeps the service.
+pub async fn change_availability(
     executor: impl PgExecutor<'_>,
-    service: &ServiceRow,
+    service_name: &str,
     version: &str,
     availability: Availability,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query(
-        "
-        with changed as (
-            update public.pricings
-            set availability = $4, updated_at = now()
-            where service_name = $2 and version = $3 and availability <> $4
-            returning 1
-        )
-        update public.services
-        set updated_at = now()
-        where id = $1 and exists (select from changed)
-        ",
-    )
-    .bind(service.id)
-    .bind(&service.name)
-    .bind(version)
-    .bind(availability.as_str())
-    .execute(executor)
-    .await?;
-    Ok(done.rows_affected() > 0)
+) -> sqlx::Result<Option<Service>> {
+    sqlx::query_as("select * from space_events.change_availability($1, $2, $3)")
+        .bind(service_name)
+        .bind(version)
+        .bind(availability.as_str())
+        .fetch_optional(executor)
+        .await
 }
 
 /// Archives every active pricing of a service.

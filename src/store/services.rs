@@ -49,7 +49,8 @@ pub struct Service {
     pub disabled: bool,
     /// When the row was inserted.
     pub created_at: DateTime<Utc>,
-    /// When the service or one of its pricings was last changed by a request.
+    /// When the service or one of its pricings was last changed by a request: the
+    /// latest of theirs.
     pub updated_at: DateTime<Utc>,
     /// Oldest first.
     #[sqlx(json)]
@@ -108,15 +109,19 @@ pub struct Page {
 macro_rules! select_service {
     () => {
         "
-        select s.id, s.name, s.disabled, s.created_at, s.updated_at, (
-            select coalesce(json_agg(json_build_object(
-                'id', p.id,
-                'version', p.version,
-                'availability', p.availability,
-                'url', p.url) order by p.id), '[]')
-            from public.pricings p
-            where p.service_name = s.name) as pricings
+        select s.id, s.name, s.disabled, s.created_at,
+            greatest(s.updated_at, listed.updated_at) as updated_at,
+            coalesce(listed.pricings, '[]') as pricings
         from public.services s
+        cross join lateral (
+            select max(p.updated_at) as updated_at,
+                json_agg(json_build_object(
+                    'id', p.id,
+                    'version', p.version,
+                    'availability', p.availability,
+                    'url', p.url) order by p.id) as pricings
+            from public.pricings p
+            where p.service_name = s.name) listed
         "
     };
 }
@@ -219,8 +224,8 @@ pub async fn peek(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Opt
     .await
 }
 
-/// Locks the enabled service of this name, in any case, against other requests;
-/// writers of pricings in SQL are not held up.
+/// Locks the enabled service of this name, in any case: it stays as it is, and
+/// enabled. Other changes of its pricings are not held up.
 ///
 /// # Errors
 ///
@@ -232,7 +237,7 @@ pub async fn lock(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Opt
         from public.services
         where space_events.case_folded(name) = space_events.case_folded($1)
         and not disabled
-        for no key update
+        for key share
         ",
     )
     .bind(name)
@@ -280,7 +285,7 @@ pub async fn same_name(
         .await
 }
 
-/// Notes that a pricing of the service was changed.
+/// Notes that a pricing of the service was deleted.
 ///
 /// # Errors
 ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Server;
+use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_uploads_of_one_version_succeed_once() {
@@ -75,5 +76,63 @@ async fn mixed_writers_never_meet_a_fault() {
     }
     for writer in writers {
         writer.await.expect("only expected answers");
+    }
+}
+
+/// One of them is stuck, and holds what it holds; the others are done meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_pricings_of_one_service_do_not_wait_for_each_other() {
+    let server = Arc::new(Server::start().await);
+    server.create("Zoom", "stuck").await;
+    server
+        .upload("/services/Zoom/pricings", "Zoom", "archived")
+        .await;
+    server.call("PUT", "/services/Zoom/pricings/archived").await;
+    let blocker = server.database.connect().await;
+    let waiters = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    for round in 0..3 {
+        blocker
+            .sql("begin; select id from pricings where version in ('stuck', 'archived') for update")
+            .await;
+        let stuck: Vec<_> = (0..2)
+            .map(|nth| {
+                let server = Arc::clone(&server);
+                let path = match (nth, round % 2) {
+                    (0, 0) => "/services/Zoom/pricings/stuck?availability=archived",
+                    (0, _) => "/services/Zoom/pricings/stuck?availability=active",
+                    _ => "/services/Zoom/pricings/archived",
+                };
+                let method = ["PUT", "DELETE"][nth];
+                tokio::spawn(async move { server.call(method, path).await.0 })
+            })
+            .collect();
+        wait_until("both wait", async || {
+            server.database.sql(waiters).await == ["2"]
+        })
+        .await;
+        let before = server.get("/services/Zoom").await;
+        let version = format!("{round}.new");
+        let (status, service) = server
+            .upload("/services/Zoom/pricings", "Zoom", &version)
+            .await;
+        assert_eq!(status, 201);
+        assert!(service["updatedAt"].as_str() > before["updatedAt"].as_str());
+        let path = format!("/services/zoom/pricings/{version}");
+        let (status, archived) = server.call("PUT", &path).await;
+        assert_eq!(status, 200);
+        assert!(archived["updatedAt"].as_str() > service["updatedAt"].as_str());
+        assert_eq!(archived, server.get("/services/Zoom").await);
+        assert_eq!(server.call("DELETE", &path).await.0, 204);
+        blocker.sql("rollback").await;
+        let mut statuses = Vec::new();
+        for stuck in stuck {
+            statuses.push(stuck.await.expect("an answer"));
+        }
+        assert_eq!(statuses, [200, 204]);
+        server
+            .upload("/services/Zoom/pricings", "Zoom", "archived")
+            .await;
+        server.call("PUT", "/services/Zoom/pricings/archived").await;
     }
 }
