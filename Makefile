@@ -69,7 +69,7 @@ clients: needed $(NODE_CLIENTS) $(PYTHON_CLIENTS) $(RUST_EXAMPLE) $(TOOLS)
 
 .PHONY: needed
 needed:
-	@scripts/need rust cc postgres node python chromium nginx
+	@scripts/need rust cc postgres node python chromium nginx pgbouncer
 
 $(NODE_CLIENTS): tests/clients/package.json tests/clients/package-lock.json | needed
 	@mkdir -p $(CLIENTS)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::api_key::API_KEY;
 use crate::capture;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Urls};
 use crate::embedded_postgres::EmbeddedPostgres;
 use crate::feed::Feed;
 use crate::journal::{History, JournalKey, Recent, retention};
@@ -35,8 +35,7 @@ use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
 use crate::store::database_url::DatabaseUrl;
-use crate::store::transaction::Sessions;
-use crate::store::{self, Pool};
+use crate::store::{self, Pool, preflight};
 use crate::unread_body;
 
 /// A client that takes nothing for so long is disconnected.
@@ -84,11 +83,15 @@ pub struct App {
 /// The database cannot be reached, or a migration fails.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     match &config.database {
-        Database::Given(urls) => apply_migrations(&urls.listen_url).await,
+        Database::Given(urls) => {
+            let (variable, url) = urls.direct();
+            preflight::check_direct(variable, url).await?;
+            apply_migrations(variable, url).await
+        }
         Database::Embedded(data_dir) => {
             let postgres = EmbeddedPostgres::start(data_dir).await?;
             let applied = match DatabaseUrl::parse(&postgres.url()) {
-                Ok(url) => apply_migrations(&url).await,
+                Ok(url) => apply_migrations("DATA_DIR", &url).await,
                 Err(error) => Err(error.into()),
             };
             postgres.stop().await?;
@@ -98,17 +101,18 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Several instances may do so at once: they take turns by an advisory lock.
-async fn apply_migrations(url: &DatabaseUrl) -> anyhow::Result<()> {
+async fn apply_migrations(variable: &str, url: &DatabaseUrl) -> anyhow::Result<()> {
+    let doing = |what| format!("{variable}: {what} at {}", url.hosts());
     let mut connection = url
         .connect_sqlx("space-events migrations")
         .await
         .context("open the database")?;
     store::migrations::apply(&mut connection)
         .await
-        .context("apply the migrations")?;
+        .with_context(|| doing("apply the migrations"))?;
     let adopted = store::journal::adopt(&mut connection)
         .await
-        .context("check whose journal it is")?;
+        .with_context(|| doing("check whose journal it is"))?;
     if adopted {
         warn!(
             "the journal came from another database: it is emptied, and its positions are refused"
@@ -124,12 +128,16 @@ impl App {
     ///
     /// What could not be started, in one line.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let (url, listen_url, postgres) = match &config.database {
-            Database::Given(urls) => (urls.url.clone(), urls.listen_url.clone(), None),
+        let (urls, postgres) = match &config.database {
+            Database::Given(urls) => (Urls::clone(urls), None),
             Database::Embedded(data_dir) => {
                 let postgres = EmbeddedPostgres::start(data_dir).await?;
                 let url = DatabaseUrl::parse(&postgres.url())?;
-                (url.clone(), url, Some(postgres))
+                let urls = Urls {
+                    url,
+                    listen_url: None,
+                };
+                (urls, Some(postgres))
             }
         };
         let psql_command = postgres.as_ref().map(EmbeddedPostgres::psql_command);
@@ -137,7 +145,7 @@ impl App {
             let stop = CancellationToken::new();
             (tokio::spawn(keep_running(postgres, stop.clone())), stop)
         });
-        match Self::start_on(&config, url, listen_url).await {
+        match Self::start_on(&config, urls).await {
             Ok(app) => {
                 info!("listening on http://{}", app.address);
                 if let Some(psql_command) = psql_command {
@@ -152,18 +160,23 @@ impl App {
         }
     }
 
-    async fn start_on(
-        config: &Config,
-        url: DatabaseUrl,
-        listen_url: DatabaseUrl,
-    ) -> anyhow::Result<Self> {
-        apply_migrations(&listen_url).await?;
-        // Whoever gives a direct connection for LISTEN has a pooler on the other.
-        let sessions = match url == listen_url {
-            true => Sessions::Kept,
-            false => Sessions::Shared,
+    async fn start_on(config: &Config, urls: Urls) -> anyhow::Result<Self> {
+        let (variable, listen_url) = urls.direct();
+        let direct = preflight::check_direct(variable, listen_url).await?;
+        let found = match &urls.listen_url {
+            None => direct,
+            Some(_) => {
+                let found = preflight::check("DATABASE_URL", &urls.url).await?;
+                ensure!(
+                    found.database == direct.database,
+                    "DATABASE_LISTEN_URL: names another database than DATABASE_URL does"
+                );
+                found
+            }
         };
-        let (pool, mut watch) = Pool::new(url, sessions);
+        apply_migrations(variable, listen_url).await?;
+        let listen_url = listen_url.clone();
+        let (pool, mut watch) = Pool::new(urls.url.clone(), found.sessions);
         watch.find().await.context("open the database for REST")?;
         capture::check(&pool).await.context("check the triggers")?;
         let mut tx = store::begin_read(&pool)
@@ -205,6 +218,7 @@ impl App {
         let checks = Checks {
             pool: pool.clone(),
             recent: Arc::clone(&recent),
+            faults: Arc::default(),
         };
         let router = rest::router(api).merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use socketioxide::TransportType;
+use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
 use crate::api_key::ApiKeys;
@@ -137,8 +138,18 @@ pub enum Database {
 pub struct Urls {
     /// For REST.
     pub url: DatabaseUrl,
-    /// A direct connection, for migrations, listening and the journal.
-    pub listen_url: DatabaseUrl,
+    /// A direct connection, for migrations, listening and the journal; none: `url`.
+    pub listen_url: Option<DatabaseUrl>,
+}
+
+impl Urls {
+    /// The direct connection, and the variable that it comes from.
+    pub fn direct(&self) -> (&'static str, &DatabaseUrl) {
+        match &self.listen_url {
+            Some(url) => ("DATABASE_LISTEN_URL", url),
+            None => ("DATABASE_URL", &self.url),
+        }
+    }
 }
 
 impl Config {
@@ -216,12 +227,10 @@ fn database(
         ));
     };
     let url = DatabaseUrl::parse(&url).map_err(|error| anyhow!("DATABASE_URL: {error}"))?;
-    let listen_url = match listen_url {
-        Some(url) => {
-            DatabaseUrl::parse(&url).map_err(|error| anyhow!("DATABASE_LISTEN_URL: {error}"))?
-        }
-        None => url.clone(),
-    };
+    let listen_url = listen_url
+        .map(|url| DatabaseUrl::parse(&url))
+        .transpose()
+        .map_err(|error| anyhow!("DATABASE_LISTEN_URL: {error}"))?;
     Ok(Database::Given(Box::new(Urls { url, listen_url })))
 }
 
@@ -317,9 +326,18 @@ fn retention(retention: Option<String>) -> anyhow::Result<Duration> {
 /// One line that names the variable.
 pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     let directives = given(settings.rust_log.clone()).unwrap_or_else(|| "info".to_owned());
+    let wrong = || {
+        format!(
+            "RUST_LOG: expected error, warn, info, debug, trace or off, or parts such as space_events=debug with commas, found `{directives}`"
+        )
+    };
+    // A single word that is no level would be taken for the name of a part.
+    let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
+    let is_word = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
+    ensure!(directives.split(',').find(is_word).is_none(), wrong());
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&directives)
-        .with_context(|| format!("RUST_LOG: cannot read `{directives}`"))?;
+        .map_err(|_| anyhow!(wrong()))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match given(settings.log_format.clone()).as_deref() {
         None | Some("text") => log

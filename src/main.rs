@@ -14,11 +14,28 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => code,
         Err(error) => {
-            let line = format!("{error:#}").replace('\n', " ");
-            eprintln!("error: {line}");
+            eprintln!("error: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong, each cause once: some show their own cause too.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = match cause.downcast_ref() {
+            // Without the line in the source code of Postgres.
+            Some(sqlx::Error::Database(error)) => error.message().to_owned(),
+            _ => cause.to_string(),
+        };
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line.replace('\n', " ")
 }
 
 fn start() -> anyhow::Result<ExitCode> {

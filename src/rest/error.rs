@@ -105,6 +105,11 @@ impl Error {
                 return match blame(error) {
                     Blame::Client(sentence) => (StatusCode::BAD_REQUEST, sentence.to_owned()),
                     Blame::Absence => unavailable(),
+                    Blame::Setup => (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the database is not as this service made it; its operator must look"
+                            .to_owned(),
+                    ),
                     Blame::Us => fault(),
                 };
             }
@@ -184,7 +189,9 @@ enum Blame {
     Client(&'static str),
     /// The database is away, stopping, starting, full or locked.
     Absence,
-    /// A bug, or a database that is not set up as it must be.
+    /// It is not as the migrations made it.
+    Setup,
+    /// A bug.
     Us,
 }
 
@@ -209,6 +216,8 @@ fn blame(error: &sqlx::Error) -> Blame {
         "54000" | "54001" => {
             Blame::Client("the pricing is too large or too deeply nested to be stored")
         }
+        // A table, a column, a function or a schema that is not there, or no right to it.
+        "42P01" | "42703" | "42883" | "3F000" | "42501" => Blame::Setup,
         // Lock and statement timeouts, and deadlocks that came back each time.
         "55P03" | "57014" | "40001" | "40P01" => Blame::Absence,
         // A primary that has become a replica; a login or a database that is not there for now.

@@ -196,6 +196,16 @@ impl DatabaseUrl {
         written.collect::<Vec<_>>().join(",")
     }
 
+    /// Who connects.
+    pub fn user(&self) -> &str {
+        self.config.get_user().unwrap_or_default()
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or_default()
+    }
+
     fn host(&self) -> &(Host, u16) {
         self.hosts.first().expect("a URL has a host")
     }
@@ -222,11 +232,11 @@ impl DatabaseUrl {
         };
         options = options
             .port(*port)
-            .username(config.get_user().unwrap_or_default())
+            .username(self.user())
             .password(&String::from_utf8_lossy(
                 config.get_password().unwrap_or_default(),
             ))
-            .database(config.get_dbname().unwrap_or_default())
+            .database(self.database())
             .application_name(application_name)
             // The server's own default is as exact, and poolers refuse to set it.
             .extra_float_digits(None);
@@ -497,9 +507,7 @@ impl FromStr for DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.config.get_user().unwrap_or_default();
-        let database = self.config.get_dbname().unwrap_or_default();
-        write!(f, "{user}@{}/{database}", self.hosts())
+        write!(f, "{}@{}/{}", self.user(), self.hosts(), self.database())
     }
 }
 

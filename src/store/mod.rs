@@ -6,6 +6,7 @@
 
 pub mod database_url;
 pub mod tls;
+pub mod preflight;
 pub mod pool;
 pub mod transaction;
 pub mod migrations;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::database_url::DatabaseUrl;
+use super::database_url::{DatabaseUrl, Unusable};
 use super::transaction::{Sessions, Transaction};
 
 const MAX_CONNECTIONS: u32 = 10;
@@ -64,7 +64,7 @@ struct Shared {
 struct State {
     connections: PgPool,
     /// Why the database cannot be used; none while it can.
-    away: Option<Arc<str>>,
+    away: Option<&'static str>,
     /// How many times it was looked for while it was away.
     attempts: u64,
 }
@@ -97,7 +97,7 @@ impl Pool {
     pub fn new(url: DatabaseUrl, sessions: Sessions) -> (Self, Watch) {
         let (state, _) = watch::channel(State {
             connections: connections(&url, sessions),
-            away: Some("not connected yet".into()),
+            away: Some("not connected yet"),
             attempts: 0,
         });
         let pool = Self {
@@ -120,11 +120,8 @@ impl Pool {
     /// # Errors
     ///
     /// Why not, in a few words.
-    pub fn reachable(&self) -> Result<(), Arc<str>> {
-        match &self.shared.state.borrow().away {
-            None => Ok(()),
-            Some(why) => Err(Arc::clone(why)),
-        }
+    pub fn reachable(&self) -> Result<(), &'static str> {
+        self.shared.state.borrow().away.map_or(Ok(()), Err)
     }
 
     /// How many connections there are, how many of them are idle, and how many there
@@ -160,6 +157,11 @@ impl Pool {
                 () = self.ask_when_late() => continue,
             };
             match begun {
+                // Nothing else in these statements is not supported.
+                Err(error) if code(&error).as_deref() == Some("0A000") => {
+                    self.shared.asked.notify_one();
+                    return Err(io_error("is a standby"));
+                }
                 Err(error) if is_lost_connection(&error) && lost < MAX_CONNECTIONS => lost += 1,
                 begun => return begun,
             }
@@ -234,10 +236,18 @@ impl Watch {
         }
     }
 
-    fn lose(&mut self, why: &anyhow::Error) {
+    fn lose(&mut self, error: &anyhow::Error) {
         self.client = None;
+        // Said to whoever asks, so it names no host.
+        let why = match error.downcast_ref() {
+            Some(Unusable::Standby) => "is a standby",
+            _ => "away",
+        };
         self.shared.state.send_modify(|state| {
-            state.away = Some(format!("{why:#}").into());
+            if state.away != Some(why) {
+                warn!(error = format!("{error:#}"), "the database is away");
+            }
+            state.away = Some(why);
             state.attempts += 1;
         });
     }
@@ -257,7 +267,6 @@ impl Watch {
         if let Some(Watcher { client, .. }) = &self.client {
             let _ = timeout(WATCH_INTERVAL, asked.notified()).await;
             if let Err(error) = check(client).await {
-                warn!(error = format!("{error:#}"), "the database is away");
                 self.lose(&error);
             }
         } else {
@@ -298,13 +307,21 @@ async fn check(client: &Client) -> anyhow::Result<()> {
     let in_recovery = answer
         .iter()
         .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")));
-    ensure!(!in_recovery, "the database is a standby");
+    ensure!(!in_recovery, Unusable::Standby);
     Ok(())
 }
 
 fn is_away(state: &State) -> sqlx::Error {
-    let why = state.away.as_deref().unwrap_or_default();
-    sqlx::Error::Io(std::io::Error::other(why.to_owned()))
+    io_error(state.away.unwrap_or_default())
+}
+
+fn io_error(why: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(why))
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    error.code().map(std::borrow::Cow::into_owned)
 }
 
 /// Whether the connection ended, or is about to, and not the statement.
@@ -312,8 +329,7 @@ pub fn is_lost_connection(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         // The server ended the session, or is about to end.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P0")),
-        _ => false,
+        error => code(error).is_some_and(|code| code.starts_with("57P0")),
     }
 }
 

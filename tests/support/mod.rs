@@ -7,6 +7,7 @@ pub mod client;
 pub mod hearing;
 pub mod load;
 pub mod polling;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
