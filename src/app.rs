@@ -27,7 +27,7 @@ use crate::open_files;
 use crate::readiness::{self, Checks};
 use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
-use crate::rest::{self, Api, loopback};
+use crate::rest::{self, Api, Outgoing, loopback};
 use crate::scrape::{self, Sights};
 use crate::server;
 use crate::sockets::connection::MeteredListener;
@@ -205,6 +205,7 @@ impl App {
                 rest::MAX_PRICING_BYTES,
                 FETCH_TIMEOUT,
             )),
+            outgoing: Outgoing::default(),
         };
         let most = most_connections(config);
         let places = |count| Places::new(most, config.max_connections_per_address, count);

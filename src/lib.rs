@@ -27,6 +27,7 @@ pub mod scrape;
 pub mod requests;
 pub mod server;
 pub mod unread_body;
+pub mod pace;
 pub mod open_files;
 pub mod embedded_postgres;
 pub mod app;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
+use crate::pace;
 use crate::requests::without_trailing_slash;
 use crate::sockets::connection::MeteredListener;
 use crate::unread_body;
@@ -65,11 +66,13 @@ pub async fn serve(
         let router = router.clone();
         let asked = Arc::new(AtomicBool::new(false));
         let has_asked = Arc::clone(&asked);
+        let (pace, kept) = pace::of_a_connection();
         let (watch, unread_bodies) = unread_body::of_a_connection(limits.unread_body);
         let service = service_fn(move |request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             let mut request = without_trailing_slash(watch.over(request));
             request.extensions_mut().insert(info);
+            request.extensions_mut().insert(pace.clone());
             router.clone().oneshot(request)
         });
         let served = http
@@ -88,6 +91,10 @@ pub async fn serve(
                 ended = served.as_mut() => ended,
                 () = too_late => return,
                 () = unread_bodies.read() => return,
+                () = kept.too_slow() => {
+                    debug!("a client takes its answer too slowly; closing its connection");
+                    return;
+                }
                 () = stop.cancelled() => {
                     served.as_mut().graceful_shutdown();
                     served.await

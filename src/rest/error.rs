@@ -46,6 +46,9 @@ pub enum Error {
     /// Another transaction came between two statements: the whole once more.
     #[error("another transaction came between")]
     Overtaken,
+    /// 503: too much is under way already.
+    #[error("{0}")]
+    Busy(String),
     /// 503: the database did not answer in time.
     #[error("the database did not answer in time")]
     DatabaseTimeout,
@@ -96,6 +99,7 @@ impl Error {
             Self::Position(
                 PositionRefused::Invalid(_) | PositionRefused::WentBack | PositionRefused::Expired,
             ) => StatusCode::BAD_REQUEST,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Overtaken
             | Self::DatabaseTimeout
             | Self::Journal(_)
@@ -133,10 +137,11 @@ impl IntoResponse for Error {
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => error!(error = ?self, "request failed"),
             StatusCode::SERVICE_UNAVAILABLE => {
-                warn!(
-                    error = format!("{self:#}"),
-                    "request refused: the database is away"
-                );
+                let refused = match self {
+                    Self::Busy(_) => "request refused: too much is under way",
+                    _ => "request refused: the database is away",
+                };
+                warn!(error = format!("{self:#}"), "{refused}");
                 response
                     .headers_mut()
                     .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -290,6 +295,7 @@ mod tests {
             ),
             (Error::DatabaseTimeout, 503),
             (Error::Overtaken, 503),
+            (Error::Busy("x".into()), 503),
         ] {
             let name = format!("{error:?}");
             let response = error.into_response();

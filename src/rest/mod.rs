@@ -11,6 +11,8 @@ mod events;
 mod upload;
 pub mod pricing_url;
 mod request;
+mod outgoing;
+mod pricing_list;
 mod snapshot;
 mod api_key;
 pub mod loopback;
@@ -33,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::Error;
+pub use outgoing::Outgoing;
 pub use snapshot::EVENT_POSITION;
 pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 
@@ -53,6 +56,8 @@ pub struct Api {
     pub keys: Arc<ApiKeys>,
     /// Fetches the pricings that are given by URL.
     pub fetcher: Arc<PricingFetcher>,
+    /// Where answers are kept until clients have taken them.
+    pub outgoing: Outgoing,
 }
 
 /// The routes of `/api/v1`, and those of the services at the root too.
@@ -61,9 +66,13 @@ pub struct Api {
 /// and errors are `{"error": …}`.
 pub fn router(api: Api) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
+    let bound = middleware::from_fn_with_state(api.outgoing.clone(), outgoing::bound);
     let services = openapi::guarded(services::routes().merge(pricings::routes()))
+        .route_layer(bound.clone())
         .route_layer(authorize.clone());
-    let history = openapi::guarded(history::routes()).route_layer(authorize);
+    let history = openapi::guarded(history::routes())
+        .route_layer(bound)
+        .route_layer(authorize);
     let public = OpenApiRouter::new()
         .routes(routes!(healthcheck))
         .merge(events::routes())

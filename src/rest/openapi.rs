@@ -129,7 +129,7 @@ refusals! {
     /// 415.
     Unsupported = "a body of a type that is not read here";
     /// 503.
-    Unavailable = "the database is away", "Retry-After": Integer, "in seconds";
+    Unavailable = "the database is away, or too much is under way", "Retry-After": Integer, "in seconds";
 }
 
 fn refusal(description: &str) -> ResponseBuilder {

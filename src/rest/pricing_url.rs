@@ -5,8 +5,12 @@
 //! every address is checked, and the connection goes to those very addresses, so
 //! that a name cannot change its mind between the check and the connection.
 //! Redirects are followed by hand, since each is a new URL to check.
+//!
+//! So many fetches are under way at a time: the system's resolver takes a thread for
+//! each name, and keeps it for long after nobody waits for the answer any more.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +20,15 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::LOCATION;
 use reqwest::{Client, StatusCode, redirect};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::store::tls::{crypto_provider, system_roots};
 
 const MAX_REDIRECTS: usize = 5;
+/// How many fetches are under way at a time.
+const MAX_FETCHES: usize = 32;
 /// The network that embeds IPv4 addresses for machines with IPv6 alone.
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
@@ -32,7 +40,15 @@ pub struct PricingFetcher {
     limit: Duration,
     tls: ClientConfig,
     trusts_any: bool,
+    places: Arc<Semaphore>,
+    look_up: LookUp,
 }
+
+/// Finds the addresses of a name, on a thread that may wait.
+type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
+/// A fetch's place, until the last of its lookups has ended too.
+type Place = Arc<OwnedSemaphorePermit>;
 
 /// One entry of `PRICING_URL_ALLOW`: `host`, or `host:port` for that port alone.
 /// The host is a name, an IPv4 address, or an IPv6 address (in brackets before a port),
@@ -51,6 +67,9 @@ pub struct InvalidAllowedHost(String);
 /// Why there is no pricing at a URL: a sentence for the client who gave it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// As many fetches are under way as there may be.
+    #[error("many pricings are being fetched by URL; try again in a moment")]
+    Busy,
     /// Not a URL at all.
     #[error("the pricing URL is not a URL: {0}")]
     Malformed(#[from] url::ParseError),
@@ -95,7 +114,8 @@ pub enum FetchError {
 }
 
 impl PricingFetcher {
-    /// Fetches at most `max_bytes`, within `limit` for everything together.
+    /// Fetches at most `max_bytes`, within `limit` for everything together, after it
+    /// has waited no longer than that for its turn.
     /// Reads the machine's CA certificates; where it has none, only https fails.
     pub fn new(allowed: Vec<AllowedHost>, max_bytes: usize, limit: Duration) -> Self {
         Self::with_roots(allowed, max_bytes, limit, system_roots())
@@ -119,6 +139,8 @@ impl PricingFetcher {
             limit,
             tls,
             trusts_any,
+            places: Arc::new(Semaphore::new(MAX_FETCHES)),
+            look_up: |name, port| Ok((name, port).to_socket_addrs()?.collect()),
         }
     }
 
@@ -126,19 +148,25 @@ impl PricingFetcher {
     ///
     /// # Errors
     ///
-    /// [`FetchError`], each the fault of the URL or of the server behind it.
+    /// [`FetchError`], each the fault of the URL or of the server behind it, but for
+    /// [`FetchError::Busy`].
     pub async fn fetch(&self, url: &str) -> Result<Bytes, FetchError> {
-        let fetching = self.follow(Url::parse(url.trim())?);
-        match tokio::time::timeout(self.limit, fetching).await {
+        let url = Url::parse(url.trim())?;
+        let place = timeout(self.limit, Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(FetchError::Busy);
+        };
+        let place = Arc::new(place);
+        match timeout(self.limit, self.follow(url, &place)).await {
             Ok(fetched) => fetched,
             Err(_) => Err(FetchError::TooSlow(self.limit)),
         }
     }
 
-    async fn follow(&self, mut url: Url) -> Result<Bytes, FetchError> {
+    async fn follow(&self, mut url: Url, place: &Place) -> Result<Bytes, FetchError> {
         for _ in 0..=MAX_REDIRECTS {
             let host = url.host_str().unwrap_or_default().to_owned();
-            let addresses = self.checked_addresses(&url).await?;
+            let addresses = self.checked_addresses(&url, place).await?;
             let unreachable = |error| FetchError::Unreachable {
                 host: host.clone(),
                 reason: innermost(&error),
@@ -179,7 +207,11 @@ impl PricingFetcher {
     }
 
     /// Where to connect for `url`: all addresses of its host, each of them allowed.
-    async fn checked_addresses(&self, url: &Url) -> Result<Vec<SocketAddr>, FetchError> {
+    async fn checked_addresses(
+        &self,
+        url: &Url,
+        place: &Place,
+    ) -> Result<Vec<SocketAddr>, FetchError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::Scheme(url.scheme().to_owned()));
         }
@@ -194,10 +226,7 @@ impl PricingFetcher {
         let addresses: Vec<SocketAddr> = match host {
             Host::Ipv4(address) => vec![(address, port).into()],
             Host::Ipv6(address) => vec![(address, port).into()],
-            Host::Domain(name) => tokio::net::lookup_host((name, port))
-                .await
-                .map_err(|_| FetchError::HostNotFound(name.to_owned()))?
-                .collect(),
+            Host::Domain(name) => self.looked_up(name, port, place).await?,
         };
         if addresses.is_empty() {
             return Err(FetchError::HostNotFound(host.to_string()));
@@ -208,6 +237,25 @@ impl PricingFetcher {
             return Err(FetchError::NotPublic(host.to_string()));
         }
         Ok(addresses)
+    }
+
+    /// The lookup goes on when nobody waits for it any more, and keeps the place.
+    async fn looked_up(
+        &self,
+        name: &str,
+        port: u16,
+        place: &Place,
+    ) -> Result<Vec<SocketAddr>, FetchError> {
+        let (look_up, host, place) = (self.look_up, name.to_owned(), Arc::clone(place));
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = look_up(&host, port);
+            drop(place);
+            found
+        });
+        match looking.await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(_)) | Err(_) => Err(FetchError::HostNotFound(name.to_owned())),
+        }
     }
 
     /// A client for one request: it knows these addresses and no other way to resolve a name.
@@ -361,6 +409,8 @@ mod tests {
         AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
     };
     use tokio::net::TcpListener;
+    use tokio::sync::Mutex;
+    use tokio::time::sleep;
     use tokio_rustls::TlsAcceptor;
 
     const MAX_BYTES: usize = 64 * 1024;
@@ -617,6 +667,48 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_fetch_waits_for_its_turn_and_not_for_ever() {
+        let port = server().await;
+        let fetcher = PricingFetcher {
+            places: Arc::new(Semaphore::new(1)),
+            ..fetcher(&["127.0.0.1"], Duration::from_millis(500))
+        };
+        let silent = format!("http://127.0.0.1:{port}/silent");
+        let good = format!("http://127.0.0.1:{port}/pricing");
+        // Its turn comes when the first is given up, before it gives up itself.
+        let (first, second) = tokio::join!(fetcher.fetch(&silent), async {
+            sleep(Duration::from_millis(100)).await;
+            fetcher.fetch(&good).await
+        });
+        assert!(matches!(first, Err(FetchError::TooSlow(_))), "{first:?}");
+        assert_eq!(second.expect("a pricing"), "hello");
+
+        let _place = fetcher.places.acquire().await.expect("a place");
+        let refused = fetcher.fetch(&good).await;
+        assert!(matches!(refused, Err(FetchError::Busy)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_goes_on_keeps_its_place() {
+        static HELD: Mutex<()> = Mutex::const_new(());
+        let fetcher = PricingFetcher {
+            places: Arc::new(Semaphore::new(1)),
+            look_up: |_, _| {
+                drop(HELD.blocking_lock());
+                Err(io::ErrorKind::TimedOut.into())
+            },
+            ..fetcher(&[], Duration::from_millis(100))
+        };
+        let held = HELD.lock().await;
+        let slow = fetcher.fetch("http://slow.example/").await;
+        assert!(matches!(slow, Err(FetchError::TooSlow(_))), "{slow:?}");
+        assert_eq!(fetcher.places.available_permits(), 0);
+        drop(held);
+        let place = timeout(LIMIT, fetcher.places.acquire()).await;
+        place.expect("it ends").expect("a place").forget();
     }
 
     #[tokio::test]

@@ -1,11 +1,10 @@
 //! `/services/{name}/pricings`: adding, archiving, activating and deleting them.
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,11 +13,13 @@ use super::openapi::{
     Conflict, Invalid, NotFound, Pricing2Yaml, PricingDocument, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
+use super::pricing_list::PricingList;
 use super::request::{PathParams, QueryParams};
 use super::services::{ServiceBody, ServicePath};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, USUAL_LIMIT, request, settle};
+use crate::pace::Pace;
 use crate::store::pricings::{Found, NewPricing};
 use crate::store::services::{Availability, Service, ServiceRow};
 use crate::store::{self, Pool, Transaction};
@@ -38,6 +39,9 @@ struct PricingPath {
 }
 
 /// Lists the pricing documents of a service, oldest first.
+///
+/// They are those of one moment. A long list breaks off if a pricing of it is changed
+/// or deleted while it is sent: list again then.
 #[utoipa::path(
     get, path = "/services/{serviceName}/pricings", operation_id = "listPricings", tag = "pricings",
     params(
@@ -54,17 +58,19 @@ async fn list(
     State(api): State<Api>,
     path: PathParams<ServicePath>,
     query: QueryParams,
-) -> Result<(EventPosition, Json<Vec<Box<RawValue>>>), Error> {
+    pace: Option<Extension<Pace>>,
+) -> Result<(EventPosition, Response), Error> {
     let PathParams(ServicePath { service_name }) = path;
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
-    let (position, documents) = settle(USUAL_LIMIT, async || {
+    let (position, list) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let found = store::pricings::documents(&mut tx, &service_name, availability).await?;
+        let found = PricingList::read(&mut tx, &service_name, availability).await?;
         Ok((position, found))
     })
     .await?;
-    let documents = documents.ok_or_else(|| Error::no_service(&service_name))?;
-    Ok((position, Json(documents)))
+    let list = list.ok_or_else(|| Error::no_service(&service_name))?;
+    let pace = pace.map(|Extension(pace)| pace);
+    Ok((position, list.answer(&api, pace)?))
 }
 
 /// Adds a pricing to a service, active.

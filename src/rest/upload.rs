@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::Utc;
 
+use super::pricing_url::FetchError;
 use super::request::QueryParams;
 use super::{Api, Error, request};
 use crate::pricing_document::{self, PricingDocument};
@@ -44,11 +45,10 @@ impl FromRequest<Api> for Upload {
                 url: None,
             }),
             Received::Url(url) => {
-                let source = api
-                    .fetcher
-                    .fetch(&url)
-                    .await
-                    .map_err(|error| Error::Invalid(error.to_string()))?;
+                let source = api.fetcher.fetch(&url).await.map_err(|error| match error {
+                    FetchError::Busy => Error::Busy(error.to_string()),
+                    error => Error::Invalid(error.to_string()),
+                })?;
                 let document = parse(source.clone()).await.map_err(|error| match error {
                     Error::Invalid(sentence) => {
                         Error::Invalid(format!("what `{url}` answers is no pricing: {sentence}"))

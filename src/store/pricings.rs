@@ -2,8 +2,10 @@
 //!
 //! Changes take a [`ServiceRow`]: the service's row is locked before its pricings.
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use serde_json::value::RawValue;
-use sqlx::PgExecutor;
+use sqlx::{FromRow, PgExecutor, Row as _};
 
 use super::services::{Availability, Service, ServiceRow};
 
@@ -24,46 +26,111 @@ pub struct NewPricing<'a> {
 }
 
 /// The document as it is answered: the stored one, its version as the row has it
-/// and, where the document has none of its own, the time the row was inserted.
+/// and, where the document has none of its own, the time the row was inserted. Most
+/// documents are so already: to put a large one together again takes 20 times longer
+/// than to read it.
 macro_rules! document {
     () => {
         "
-        jsonb_build_object(
-            'createdAt', to_char(p.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'))
-        || case when jsonb_typeof(p.document) = 'object' then p.document else '{}' end
-        || jsonb_build_object('version', p.version)
+        case when p.document ->> 'version' = p.version
+                and jsonb_typeof(p.document -> 'version') = 'string'
+                and p.document ? 'createdAt'
+            then p.document
+            else jsonb_build_object(
+                'createdAt', to_char(p.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'))
+            || case when jsonb_typeof(p.document) = 'object' then p.document else '{}' end
+            || jsonb_build_object('version', p.version)
+        end
         "
     };
 }
 
-/// The documents of a service's active or archived pricings, oldest first;
-/// `None` if there is no such enabled service.
+/// A pricing of a list.
+#[derive(Debug, FromRow)]
+pub struct PricingRow {
+    /// Never changes.
+    pub id: i64,
+    /// Another one after each change of the row.
+    pub row_version: String,
+    /// About how large the document is: as it is stored, perhaps compressed.
+    pub stored_bytes: i64,
+    /// The document, where it was asked for.
+    pub document: Option<Box<RawValue>>,
+}
+
+/// A service's active or archived pricings, oldest first, one at a time; one row
+/// without a pricing stands for a service without such pricings, and there is none if
+/// there is no such enabled service. The documents come with them if they are stored
+/// in `most_bytes` together, else only those in the first `first_bytes`.
 ///
 /// # Errors
 ///
 /// The database is away.
-pub async fn documents(
-    executor: impl PgExecutor<'_>,
-    service_name: &str,
+pub fn list<'e>(
+    executor: impl PgExecutor<'e> + 'e,
+    service_name: &'e str,
     availability: Availability,
-) -> sqlx::Result<Option<Vec<Box<RawValue>>>> {
-    // One row without a document stands for a service without such pricings.
-    let rows: Vec<Option<Box<RawValue>>> = sqlx::query_scalar(concat!(
-        "select case when p.id is not null then ",
+    most_bytes: i64,
+    first_bytes: i64,
+) -> BoxStream<'e, sqlx::Result<Option<PricingRow>>> {
+    sqlx::query(concat!(
+        "
+        select p.id, p.row_version, p.stored_bytes,
+            case when p.all_bytes <= $3 or p.bytes_so_far <= $4 then ",
         document!(),
-        " end
-        from public.services s
-        left join public.pricings p on p.service_name = s.name and p.availability = $2
-        where space_events.case_folded(s.name) = space_events.case_folded($1)
-        and not s.disabled
+        " end as document
+        from (
+            select listed.*,
+                (sum(listed.stored_bytes) over (order by listed.id))::bigint as bytes_so_far,
+                (sum(listed.stored_bytes) over ())::bigint as all_bytes
+            from (
+                select p.id, p.version, p.created_at, p.document,
+                    p.xmin::text as row_version,
+                    coalesce(pg_column_size(p.document), 0)::bigint as stored_bytes
+                from public.services s
+                left join public.pricings p on p.service_name = s.name and p.availability = $2
+                where space_events.case_folded(s.name) = space_events.case_folded($1)
+                and not s.disabled
+            ) listed
+        ) p
         order by p.id
         "
     ))
     .bind(service_name)
     .bind(availability.as_str())
+    .bind(most_bytes)
+    .bind(first_bytes)
+    .fetch(executor)
+    .map(|row| {
+        let row = row?;
+        match row.try_get::<Option<i64>, _>("id")? {
+            Some(_) => PricingRow::from_row(&row).map(Some),
+            None => Ok(None),
+        }
+    })
+    .boxed()
+}
+
+/// These pricings, oldest first, with their documents.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn read(executor: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<Vec<PricingRow>> {
+    sqlx::query_as(concat!(
+        "
+        select p.id, p.xmin::text as row_version,
+            coalesce(pg_column_size(p.document), 0)::bigint as stored_bytes, ",
+        document!(),
+        " as document
+        from public.pricings p
+        where p.id = any ($1)
+        order by p.id
+        "
+    ))
+    .bind(ids)
     .fetch_all(executor)
-    .await?;
-    Ok((!rows.is_empty()).then(|| rows.into_iter().flatten().collect()))
+    .await
 }
 
 /// What was found of a pricing.

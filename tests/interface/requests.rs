@@ -355,6 +355,7 @@ fn without_database() -> axum::Router {
             rest::MAX_PRICING_BYTES,
             Duration::from_secs(5),
         )),
+        outgoing: rest::Outgoing::default(),
     })
 }
 

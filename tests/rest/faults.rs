@@ -34,6 +34,7 @@ async fn a_database_that_is_away_is_a_503_in_time() {
             rest::MAX_PRICING_BYTES,
             Duration::from_secs(5),
         )),
+        outgoing: rest::Outgoing::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -2,6 +2,7 @@
 
 mod faults;
 mod keys;
+mod lists;
 mod paths;
 mod races;
 mod services;
