@@ -187,7 +187,7 @@ impl App {
             .context("read the key of the journal")?;
         drop(tx);
         let key = JournalKey::new(key);
-        let (feed, extent) = Feed::start(listen_url.clone(), key.clone()).await?;
+        let (feed, extent) = Feed::start(listen_url.clone()).await?;
         let metrics = Arc::new(Metrics::default());
         let recent = Arc::new(Recent::new(extent, Arc::clone(&metrics)));
         let history = Arc::new(History::new(listen_url, key, Arc::clone(&recent)));
@@ -198,7 +198,7 @@ impl App {
         });
         let api = Api {
             pool: pool.clone(),
-            history,
+            history: Arc::clone(&history),
             keys: Arc::clone(&config.keys),
             fetcher: Arc::new(PricingFetcher::new(
                 config.pricing_url_allow.clone(),
@@ -247,7 +247,11 @@ impl App {
             serving.await;
             Ok(())
         });
-        tasks.spawn(feed.run(recent, stop_feed.clone()));
+        let following = feed.run(recent, history, stop_feed.clone());
+        tasks.spawn(async move {
+            following.await;
+            Ok(())
+        });
         let keeping = retention::run(pool.clone(), config.retention, metrics, stop_feed.clone());
         let watching = capture::run(pool.clone(), stop_feed.clone());
         tasks.spawn(async move {

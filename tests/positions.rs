@@ -8,7 +8,7 @@ use space_events::config::Settings;
 
 use crate::support::client::{in_short, position_of};
 use crate::support::postgres::{Session, new_directory, watch};
-use crate::support::{Client, Database, LIMIT, Program, TestApp};
+use crate::support::{Client, Database, LIMIT, Program, Server, TestApp};
 
 fn since(position: &str) -> String {
     format!("40/pricings,{{\"since\":\"{position}\"}}")
@@ -372,4 +372,34 @@ async fn keys_are_asked_for_where_they_must_be() {
     assert_eq!(client.next_event().await, "DISABLED Slack");
     assert_eq!(app.get("/api/v1/events").await.0, 401);
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_where_the_journal_is_waits_for_no_page() {
+    let server = Server::start(&[]).await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let session = server.connect().await;
+    session
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
+        .await;
+    let (_, history) = app.get("/api/v1/events").await;
+    assert_eq!(history["events"].as_array().expect("a list").len(), 1);
+    // Whatever reads pages from now on, on these connections, waits.
+    let readers = session
+        .sql("select pid from pg_stat_activity where application_name = 'space-events readers'")
+        .await;
+    assert_eq!(readers.len(), 1);
+    signal("-STOP", &readers);
+    let (status, now) = app.get("/api/v1/events?since=").await;
+    signal("-CONT", &readers);
+    assert_eq!(status, 200, "{now}");
+    app.stop().await;
+}
+
+fn signal(name: &str, processes: &[String]) {
+    let sent = std::process::Command::new("kill")
+        .arg(name)
+        .args(processes)
+        .status();
+    assert!(sent.expect("kill runs").success());
 }

@@ -95,9 +95,11 @@ async fn is_server_of(pid: u32, data: &Path) -> bool {
 }
 
 /// Whether the server's lock file says that process `pid` accepts connections:
-/// its eighth line, which `pg_ctl` waits for as well.
+/// its eighth line, which `pg_ctl` waits for as well. A standby says so in another word.
 pub(super) fn is_ready(data: &Path, pid: Option<u32>) -> bool {
     let lock_file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let status = lock_file.lines().nth(7).map(str::trim);
-    status == Some("ready") && pid.is_some() && postmaster_pid(&lock_file) == pid
+    matches!(status, Some("ready" | "standby"))
+        && pid.is_some()
+        && postmaster_pid(&lock_file) == pid
 }

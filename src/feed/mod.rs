@@ -3,8 +3,9 @@
 //! NOTIFY is only a doorbell: it can be lost (a dropped connection, a restart),
 //! so after every connection the feed reads the journal before it waits, and it
 //! reads once a second unasked. The read is the heartbeat too: it has a time
-//! limit, so a half-open connection is noticed. Writers ring only while the feed
-//! [sleeps](sleep).
+//! limit, so a half-open connection is noticed. And it tells whether what was
+//! published is still in the journal: one that went back begins anew. Writers ring
+//! only while the feed [sleeps](sleep).
 
 pub mod listener;
 pub mod sleep;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::journal::reader::{Extent, Gap};
-use crate::journal::{JournalKey, Position, Recent};
+use crate::journal::{History, Position, Recent};
+use crate::store;
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
 use sleep::Sleep;
@@ -40,21 +43,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Feed {
     database: DatabaseUrl,
-    key: JournalKey,
     listener: Listener,
     position: Position,
 }
 
-/// What the feed cannot go on from: clients have to be told that there is a gap.
+/// Why the feed cannot go on from where it was: it begins anew from now, and clients
+/// have to be told that there is a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+enum Lost {
     /// It was away for longer than the journal is kept.
     #[error(
-        "the journal was pruned beyond the place of the feed; EVENT_RETENTION is too short for such a pause"
+        "the journal was pruned beyond the place of the feed: EVENT_RETENTION is too short for such a pause"
     )]
     Pruned,
-    /// What it had read is not there any more.
-    #[error("the journal went back, as after a failover or a restored backup")]
+    /// What it had published is not there any more.
+    #[error("the journal went back, as after a failover that lost commits or a restored backup")]
     WentBack,
     /// It came back to a database that was restored or replaced.
     #[error("the database has another journal than before")]
@@ -62,148 +65,213 @@ pub enum Lost {
 }
 
 impl Feed {
-    /// Connects, listens and finds the place to begin: now. `key` is the
-    /// journal's.
+    /// Connects, listens and finds the place to begin: now.
     ///
     /// # Errors
     ///
     /// The database cannot be reached, or the journal is not there.
-    pub async fn start(database: DatabaseUrl, key: JournalKey) -> anyhow::Result<(Self, Extent)> {
-        let listener = connect(&database, &key).await?;
-        let extent = timeout(TIME_LIMIT, listener.reader().extent(&[]))
-            .await
-            .context("read the place of the journal")??;
+    pub async fn start(database: DatabaseUrl) -> anyhow::Result<(Self, Extent)> {
+        let listener = connect(&database).await?;
+        let extent = extent(&listener, &[]).await?;
         let feed = Self {
             database,
-            key,
             listener,
             position: Position::after(Arc::new(extent.now.clone())),
         };
         Ok((feed, extent))
     }
 
-    /// Reads the journal, publishes, waits; for ever, until it is cancelled.
-    ///
-    /// # Errors
-    ///
-    /// [`Lost`]: whatever else happens, it connects again.
-    pub async fn run(self, recent: Arc<Recent>, stop: CancellationToken) -> anyhow::Result<()> {
+    /// Reads the journal, publishes, waits; for ever, until it is cancelled. Whatever
+    /// happens, it connects again.
+    pub async fn run(self, recent: Arc<Recent>, history: Arc<History>, stop: CancellationToken) {
         let Self {
             database,
-            key,
             listener,
-            mut position,
+            position,
         } = self;
+        let mut follower = Follower {
+            position,
+            recent,
+            history,
+            pause: FIRST_PAUSE,
+        };
         let mut listener = Some(listener);
-        let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
             let followed = async {
                 let listener = match listener.take() {
                     Some(listener) => listener,
-                    None => connect(&database, &key).await?,
+                    None => follower.connect_again(&database).await?,
                 };
-                info!("following the journal");
-                recent.set_follows(true);
-                pause = FIRST_PAUSE;
-                follow(&listener, &mut position, &recent, &stop).await
+                follower.follow(&listener, &stop).await
             };
             let Err(error) = followed.await else {
                 break;
             };
-            recent.set_follows(false);
-            if error.is::<Lost>() {
-                return Err(error);
-            }
-            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
-            let pause_ms = u64::try_from(jittered.as_millis()).unwrap_or(u64::MAX);
+            let pause = follower.lose();
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             warn!(
                 error = format!("{error:#}"),
                 pause_ms, "lost the feed; connecting again"
             );
-            pause = (pause * 2).min(LONGEST_PAUSE);
             tokio::select! {
-                () = time::sleep(jittered) => {}
+                () = time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
         info!("the feed has stopped");
+    }
+}
+
+/// The feed while it runs.
+struct Follower {
+    position: Position,
+    recent: Arc<Recent>,
+    history: Arc<History>,
+    /// Before the next attempt to connect.
+    pause: Duration,
+}
+
+impl Follower {
+    /// Connects, and makes sure that it is the journal from before.
+    async fn connect_again(&mut self, database: &DatabaseUrl) -> anyhow::Result<Listener> {
+        timeout(TIME_LIMIT, adopt(database))
+            .await
+            .context("check whose journal it is")??;
+        let listener = connect(database).await?;
+        let key = timeout(TIME_LIMIT, listener.reader().key())
+            .await
+            .context("read the key of the journal")??;
+        let published = self.recent.rows();
+        let ids: Vec<i64> = published.iter().map(|row| row.id).collect();
+        let extent = extent(&listener, &ids).await?;
+        if key != *self.history.key() {
+            self.history.set_key(key);
+            self.begin_anew(extent, Lost::Replaced);
+        } else if !extent.has(&published) {
+            self.begin_anew(extent, Lost::WentBack);
+        }
+        Ok(listener)
+    }
+
+    /// Says that the journal cannot be read; returns how long to wait.
+    fn lose(&mut self) -> Duration {
+        self.recent.set_follows(false);
+        self.history.forget();
+        let jittered = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        jittered
+    }
+
+    fn begin_anew(&mut self, extent: Extent, why: Lost) {
+        warn!(
+            "{why}; going on from now, and disconnecting the clients, which come back or are refused"
+        );
+        self.position = Position::after(Arc::new(extent.now.clone()));
+        self.history.forget();
+        self.recent.begin_anew(extent);
+    }
+
+    /// Returns when it is cancelled.
+    async fn follow(
+        &mut self,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut sleep = Sleep::new(Instant::now());
+        while !stop.is_cancelled() {
+            let change = sleep.change(Instant::now());
+            // Said ahead of the read, whose statement does not wait for the answer.
+            let (said, rows) = tokio::join!(
+                biased;
+                timeout(TIME_LIMIT, listener.say(change)),
+                self.publish_unseen(listener, stop),
+            );
+            let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
+            sleep.has_read(change, &self.position.base, rows, Instant::now());
+            let (pause, hears) = sleep.pause(Instant::now());
+            tokio::select! {
+                () = listener.rung(), if hears => {}
+                () = time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
         Ok(())
     }
-}
 
-async fn connect(database: &DatabaseUrl, key: &JournalKey) -> anyhow::Result<Listener> {
-    let listener = timeout(TIME_LIMIT, Listener::connect(database))
-        .await
-        .context("connect to listen")??;
-    let found = timeout(TIME_LIMIT, listener.reader().key())
-        .await
-        .context("read the key of the journal")??;
-    anyhow::ensure!(found == *key, Lost::Replaced);
-    Ok(listener)
-}
-
-/// Returns when it is cancelled.
-async fn follow(
-    listener: &Listener,
-    position: &mut Position,
-    recent: &Recent,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut sleep = Sleep::new(Instant::now());
-    while !stop.is_cancelled() {
-        let change = sleep.change(Instant::now());
-        // Said ahead of the read, whose statement does not wait for the answer.
-        let (said, rows) = tokio::join!(
-            biased;
-            timeout(TIME_LIMIT, listener.say(change)),
-            publish_unseen(listener, position, recent, stop),
-        );
-        let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
-        sleep.has_read(change, &position.base, rows, Instant::now());
-        let (pause, hears) = sleep.pause(Instant::now());
-        tokio::select! {
-            () = listener.rung(), if hears => {}
-            () = time::sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-    Ok(())
-}
-
-/// Publishes what came after the position, and moves it with each page: after an
-/// error it stands behind the last event that was published. Returns how many rows
-/// there were.
-async fn publish_unseen(
-    listener: &Listener,
-    position: &mut Position,
-    recent: &Recent,
-    stop: &CancellationToken,
-) -> anyhow::Result<usize> {
-    let mut rows = 0;
-    loop {
-        let reading = listener
-            .reader()
-            .page(position, PAGE_ROWS, recent.reads() + 1);
-        let page = timeout(TIME_LIMIT, reading)
-            .await
-            .context("read the journal")??
-            .map_err(|gap| match gap {
-                Gap::Pruned => Lost::Pruned,
-                Gap::WentBack => Lost::WentBack,
-            })?;
-        for chunk in page.events.chunks(CHUNK_EVENTS) {
-            if stop.is_cancelled() {
+    /// Publishes what came after the position, and moves it with each page: after an
+    /// error it stands behind the last event that was published. Returns how many
+    /// rows there were.
+    async fn publish_unseen(
+        &mut self,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<usize> {
+        let mut rows = 0;
+        loop {
+            let number = self.recent.reads() + 1;
+            let reading = listener.reader().page(&self.position, PAGE_ROWS, number);
+            let page = timeout(TIME_LIMIT, reading)
+                .await
+                .context("read the journal")??;
+            // Only who has read it follows it.
+            if !self.recent.follows() {
+                info!("following the journal");
+                self.recent.set_follows(true);
+            }
+            self.pause = FIRST_PAUSE;
+            let page = match page {
+                Ok(page) => page,
+                Err(gap) => {
+                    let extent = extent(listener, &[]).await?;
+                    self.begin_anew(
+                        extent,
+                        match gap {
+                            Gap::Pruned => Lost::Pruned,
+                            Gap::WentBack => Lost::WentBack,
+                        },
+                    );
+                    continue;
+                }
+            };
+            for chunk in page.events.chunks(CHUNK_EVENTS) {
+                if stop.is_cancelled() {
+                    return Ok(rows);
+                }
+                self.recent.publish(chunk).await;
+            }
+            rows += page.rows;
+            self.position = page.end;
+            if self.position.within.is_none() {
+                self.recent.end_read(&self.position.base, page.kept_from);
+            }
+            if page.reached_now {
                 return Ok(rows);
             }
-            recent.publish(chunk).await;
-        }
-        rows += page.rows;
-        *position = page.end;
-        if position.within.is_none() {
-            recent.end_read(&position.base, page.kept_from);
-        }
-        if page.reached_now {
-            return Ok(rows);
         }
     }
+}
+
+async fn connect(database: &DatabaseUrl) -> anyhow::Result<Listener> {
+    timeout(TIME_LIMIT, Listener::connect(database))
+        .await
+        .context("connect to listen")?
+}
+
+/// A backup that was restored meanwhile may come from another cluster.
+async fn adopt(database: &DatabaseUrl) -> anyhow::Result<()> {
+    let mut connection = database
+        .sqlx_options("space-events feed")
+        .connect()
+        .await
+        .context("connect to check whose journal it is")?;
+    store::journal::adopt(&mut connection)
+        .await
+        .context("check whose journal it is")?;
+    connection.close().await.context("close a connection")
+}
+
+async fn extent(listener: &Listener, ids: &[i64]) -> anyhow::Result<Extent> {
+    timeout(TIME_LIMIT, listener.reader().extent(ids))
+        .await
+        .context("read the place of the journal")?
 }

@@ -220,7 +220,7 @@ impl History {
         let era = self.state().era;
         let reader = match checks.reader.take() {
             Some((of, reader)) if of == era && !reader.is_closed() => reader,
-            _ => self.connect().await?,
+            _ => self.connect("space-events checks").await?,
         };
         let extent = reader.extent(ids).await?;
         checks.reader = Some((era, reader));
@@ -327,7 +327,7 @@ impl History {
             };
             let reader = match idle {
                 Some(reader) => reader,
-                None => self.connect().await?,
+                None => self.connect("space-events readers").await?,
             };
             let found = read(&reader, era).await?;
             // After an error the connection is not used again.
@@ -341,8 +341,8 @@ impl History {
         .context("read a page of the journal")?
     }
 
-    async fn connect(&self) -> anyhow::Result<Reader> {
-        let (client, connection) = self.database.connect("space-events readers").await?;
+    async fn connect(&self, name: &str) -> anyhow::Result<Reader> {
+        let (client, connection) = self.database.connect(name).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             // What went wrong shows at the client.
             let _ = connection.await;

@@ -611,6 +611,12 @@ impl Extent {
         }
     }
 
+    /// Whether the journal still has rows that were asked for, or has pruned them:
+    /// else it went back.
+    pub fn has(&self, rows: &[Witness]) -> bool {
+        has(rows, &self.found, self.kept_from.as_ref())
+    }
+
     /// Whether a reader can go on from a position whose witnesses were asked for.
     ///
     /// # Errors
@@ -626,13 +632,30 @@ fn leads_on_from(
     found: &[Witness],
     kept_from: Option<&Seen>,
 ) -> Result<(), Gap> {
-    if !position.witnessed().stands(found, kept_from) {
+    if !has(&position.witnessed().witnesses, found, kept_from) {
         return Err(Gap::WentBack);
     }
     if kept_from.is_some_and(|kept_from| !position.base.covers(kept_from)) {
         return Err(Gap::Pruned);
     }
     Ok(())
+}
+
+/// `found` are those of the journal's rows that have the ids of `rows`, rising.
+fn has(rows: &[Witness], found: &[Witness], kept_from: Option<&Seen>) -> bool {
+    let pruned = |row: &Witness| {
+        kept_from.is_some_and(|kept_from| {
+            let newest = kept_from.witnesses.last();
+            row.id < kept_from.max_id
+                || row.id == kept_from.max_id && newest.is_none_or(|newest| newest == row)
+        })
+    };
+    rows.iter().all(
+        |row| match found.binary_search_by_key(&row.id, |found| found.id) {
+            Ok(at) => found.get(at) == Some(row),
+            Err(_) => pruned(row),
+        },
+    )
 }
 
 /// The first row of a read.
@@ -660,13 +683,13 @@ impl Header {
             }
         };
         let begun = row.try_get::<_, &str>(6)?.parse()?;
+        let found = witnesses(row.try_get(7)?)?;
+        let mut found: Vec<Witness> = found.into_iter().map(|(_, row)| row).collect();
+        found.sort_unstable();
         Ok(Self {
             now: seen(row.try_get(1)?, begun, 0)?,
             kept_from,
-            found: witnesses(row.try_get(7)?)?
-                .into_iter()
-                .map(|(_, row)| row)
-                .collect(),
+            found,
         })
     }
 
@@ -699,5 +722,48 @@ impl RowEvent {
             changed_at: self.changed_at,
             batch: Arc::clone(batch),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_there_or_pruned_or_the_journal_went_back() {
+        let [late, newest] = [(80, 7), (100, 9)].map(|(id, xid)| Witness::new(id, xid, 0));
+        let another = Witness::new(100, 9, 1);
+        let rows = [late, newest];
+        let kept_from = |max_id, witnesses: &[Witness]| {
+            Some(Seen {
+                max_id,
+                witnesses: witnesses.to_vec(),
+                ..Seen::nothing()
+            })
+        };
+        for (found, kept_from, there) in [
+            (vec![late, newest], None, true),
+            (vec![newest], None, false),
+            (vec![late], None, false),
+            (vec![late, another], None, false),
+            (vec![newest], kept_from(90, &[Witness::new(90, 8, 0)]), true),
+            (
+                vec![another],
+                kept_from(90, &[Witness::new(90, 8, 0)]),
+                false,
+            ),
+            (vec![], kept_from(90, &[Witness::new(90, 8, 0)]), false),
+            (vec![], kept_from(100, &[newest]), true),
+            (vec![], kept_from(100, &[another]), false),
+            // Pruned by a version that did not keep it.
+            (vec![], kept_from(100, &[]), true),
+        ] {
+            assert_eq!(
+                has(&rows, &found, kept_from.as_ref()),
+                there,
+                "{found:?}, {kept_from:?}"
+            );
+        }
+        assert!(has(&[], &[], None));
     }
 }

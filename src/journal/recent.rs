@@ -19,6 +19,7 @@ use super::batch::JournalEvent;
 use super::position::Position;
 use super::reader::Extent;
 use super::seen::Seen;
+use super::witness::Witness;
 use crate::metrics::Metrics;
 
 /// How many events are kept.
@@ -49,6 +50,8 @@ struct State {
     events: VecDeque<Arc<JournalEvent>>,
     /// The number of the first event in `events`; they are numbered from 0.
     first: u64,
+    /// The number at which the feed began anew, if it did.
+    begun: u64,
     /// What the feed has seen, if it has published all of it.
     seen: Arc<Seen>,
     /// What may be gone from the journal, as its last read told.
@@ -96,6 +99,15 @@ impl Drop for Cursor {
     }
 }
 
+/// Why a client cannot take its next event from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It is kept no more: the journal has it.
+    FellBehind,
+    /// The feed began anew: what the client has heard may be in the journal no more.
+    BeganAnew,
+}
+
 /// What a client gets next.
 #[derive(Debug)]
 pub struct Taken {
@@ -115,6 +127,7 @@ impl Recent {
             state: Mutex::new(State {
                 events: VecDeque::new(),
                 first: 0,
+                begun: 0,
                 seen: Arc::new(extent.now),
                 kept_from: extent.kept_from,
                 reads: 0,
@@ -179,11 +192,18 @@ impl Recent {
         }
     }
 
-    /// The events from number `cursor` on, at most `limit`; `None` if the next one is
-    /// kept no more: the journal has it.
-    pub fn take(&self, cursor: u64, limit: usize) -> Option<Taken> {
+    /// The events from number `cursor` on, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// The next one is not here.
+    pub fn take(&self, cursor: u64, limit: usize) -> Result<Taken, Missed> {
         let state = self.lock();
-        let skip = usize::try_from(cursor.checked_sub(state.first)?).unwrap_or(usize::MAX);
+        if cursor < state.begun {
+            return Err(Missed::BeganAnew);
+        }
+        let skip = cursor.checked_sub(state.first).ok_or(Missed::FellBehind)?;
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let events: Vec<_> = state
             .events
             .iter()
@@ -193,7 +213,7 @@ impl Recent {
             .collect();
         let is_all = skip.saturating_add(events.len()) >= state.events.len();
         let is_between = is_all && state.within().is_none();
-        Some(Taken {
+        Ok(Taken {
             events,
             is_all,
             place: is_between.then(|| (Arc::clone(&state.seen), state.reads)),
@@ -214,6 +234,28 @@ impl Recent {
             state.moved_on_at = now;
             self.head.send_replace(state.head());
         }
+    }
+
+    /// The rows of the events that are kept, rising by their ids.
+    pub fn rows(&self) -> Vec<Witness> {
+        let mut rows: Vec<_> = self.lock().events.iter().map(|event| event.row).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Says that the feed cannot go on from where it was, and begins at `extent`: what
+    /// was published is dropped, and whoever took from here is told.
+    pub fn begin_anew(&self, extent: Extent) {
+        let mut state = self.lock();
+        // Also for who has taken all that there was.
+        state.first = state.head() + 1;
+        state.begun = state.first;
+        state.events.clear();
+        state.seen = Arc::new(extent.now);
+        state.kept_from = extent.kept_from;
+        state.reads += 1;
+        state.read_at = Instant::now();
+        self.head.send_replace(state.first);
     }
 
     /// Says whether the feed is connected.
@@ -391,7 +433,7 @@ mod tests {
         // 51,200 events, of which the slow one would take 51 s.
         let took = publish(&recent, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(slow.next(), 1).is_none());
+        assert!(recent.take(slow.next(), 1).is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -400,8 +442,24 @@ mod tests {
         let both = [client(&recent, 20), client(&recent, 20)];
         publish(&recent, 200).await;
         for cursor in both {
-            assert!(recent.take(cursor.next(), 1).is_some());
+            assert!(recent.take(cursor.next(), 1).is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn who_took_from_here_is_told_when_the_feed_begins_anew() {
+        let recent = recent();
+        recent.publish(&events(3)).await;
+        let before = recent.join().0.next();
+        recent.begin_anew(Extent::nothing());
+        for next in 0..=before {
+            assert_eq!(recent.take(next, 1).err(), Some(Missed::BeganAnew));
+        }
+        assert!(recent.join_at(before).is_none());
+        let (after, _) = recent.join();
+        recent.publish(&events(1)).await;
+        let taken = recent.take(after.next(), 8).expect("the new event");
+        assert_eq!(taken.events.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -410,6 +468,6 @@ mod tests {
         let stuck = client(&recent, 0);
         let took = publish(&recent, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(stuck.next(), 1).is_none());
+        assert!(recent.take(stuck.next(), 1).is_err());
     }
 }

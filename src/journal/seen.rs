@@ -133,25 +133,6 @@ impl Seen {
         self.witnesses = newest.kept(pruned);
     }
 
-    /// Whether the journal still has what was seen, or has pruned it: else it went
-    /// back. `found` are those of its rows that have the ids of the witnesses.
-    pub fn stands(&self, found: &[Witness], kept_from: Option<&Self>) -> bool {
-        let pruned = |witness: &Witness| {
-            kept_from.is_some_and(|kept_from| {
-                let newest = kept_from.witnesses.last();
-                witness.id < kept_from.max_id
-                    || witness.id == kept_from.max_id
-                        && newest.is_none_or(|newest| newest == witness)
-            })
-        };
-        self.witnesses.iter().all(|witness| {
-            match found.iter().find(|found| found.id == witness.id) {
-                Some(found) => found == witness,
-                None => pruned(witness),
-            }
-        })
-    }
-
     /// Whether a row had been seen.
     pub fn has(&self, id: i64, xid: u64) -> bool {
         id <= self.max_id && self.snapshot.sees(xid)
@@ -252,47 +233,5 @@ mod tests {
         assert!(seen.has(100, 12));
         assert!(!seen.has(101, 12));
         assert!(!seen.has(99, 20));
-    }
-
-    #[test]
-    fn what_was_seen_stands_while_its_witnesses_are_there_or_pruned() {
-        let [late, newest] = [(80, 7), (100, 9)].map(|(id, xid)| Witness::new(id, xid, 0));
-        let another = Witness::new(100, 9, 1);
-        let seen = Seen {
-            max_id: 100,
-            witnesses: vec![late, newest],
-            ..Seen::nothing()
-        };
-        let kept_from = |max_id, witnesses: &[Witness]| {
-            Some(Seen {
-                max_id,
-                witnesses: witnesses.to_vec(),
-                ..Seen::nothing()
-            })
-        };
-        for (found, kept_from, stands) in [
-            (vec![late, newest], None, true),
-            (vec![newest], None, false),
-            (vec![late], None, false),
-            (vec![late, another], None, false),
-            (vec![newest], kept_from(90, &[Witness::new(90, 8, 0)]), true),
-            (
-                vec![another],
-                kept_from(90, &[Witness::new(90, 8, 0)]),
-                false,
-            ),
-            (vec![], kept_from(90, &[Witness::new(90, 8, 0)]), false),
-            (vec![], kept_from(100, &[newest]), true),
-            (vec![], kept_from(100, &[another]), false),
-            // Pruned by a version that did not keep it.
-            (vec![], kept_from(100, &[]), true),
-        ] {
-            assert_eq!(
-                seen.stands(&found, kept_from.as_ref()),
-                stands,
-                "{found:?}, {kept_from:?}"
-            );
-        }
-        assert!(Seen::nothing().stands(&[], None));
     }
 }

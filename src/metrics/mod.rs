@@ -37,6 +37,8 @@ pub enum Ended {
     Heartbeat,
     /// What it had to hear next is kept no more.
     BehindTheJournal,
+    /// What it had heard is not in the journal any more.
+    JournalWentBack,
     /// It did not speak the protocol.
     Protocol,
     /// The task that served it panicked.
@@ -44,10 +46,11 @@ pub enum Ended {
 }
 
 impl Ended {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::WriteTimeout,
         Self::Heartbeat,
         Self::BehindTheJournal,
+        Self::JournalWentBack,
         Self::Protocol,
         Self::Panic,
     ];
@@ -59,6 +62,7 @@ impl Ended {
                 Self::WriteTimeout => "write_timeout",
                 Self::Heartbeat => "heartbeat",
                 Self::BehindTheJournal => "behind_the_journal",
+                Self::JournalWentBack => "journal_went_back",
                 Self::Protocol => "protocol",
                 Self::Panic => "panic",
             },

@@ -101,6 +101,11 @@ impl Credit {
         }
     }
 
+    /// Ends the session as if its connection had been lost.
+    pub fn hang_up(&self) {
+        self.session.end();
+    }
+
     /// Has it timed, as one of many, how long after a change its message is written:
     /// the next, of about so many bytes.
     pub fn time(&self, changed_at: DateTime<Utc>, text_bytes: usize) {

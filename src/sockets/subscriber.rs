@@ -20,7 +20,8 @@ use tracing::{debug, error, warn};
 use super::credit::Credit;
 use super::session::Session;
 use crate::journal::history::SharedPage;
-use crate::journal::recent::Cursor;
+use crate::journal::reader::Gap;
+use crate::journal::recent::{Cursor, Missed};
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 use crate::metrics::{Ended, Metrics};
 
@@ -176,10 +177,14 @@ impl Subscriber {
             let Mode::Live(cursor, _) = &self.subscription.mode else {
                 return Ok(());
             };
-            let Some(taken) = recent.take(cursor.next(), TAKE_EVENTS) else {
-                // The feed waits for it no more.
-                self.subscription.mode = Mode::Journal;
-                return Ok(());
+            let taken = match recent.take(cursor.next(), TAKE_EVENTS) {
+                Ok(taken) => taken,
+                Err(Missed::FellBehind) => {
+                    // The feed waits for it no more.
+                    self.subscription.mode = Mode::Journal;
+                    return Ok(());
+                }
+                Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
             };
             for event in taken.events {
                 self.send_recent(&event).await?;
@@ -225,7 +230,8 @@ impl Subscriber {
         let history = &self.sources.history;
         let SharedPage { page, head } = match history.shared_page(&self.subscription.place).await {
             Ok(Ok(shared)) => shared,
-            Ok(Err(_)) => {
+            Ok(Err(Gap::WentBack)) => return Err(self.end(Ended::JournalWentBack)),
+            Ok(Err(Gap::Pruned)) => {
                 // It is refused when it comes back, and so told of the gap.
                 warn!("a client fell behind what the journal keeps; disconnecting it");
                 let _ = self.socket.clone().disconnect();
@@ -255,6 +261,14 @@ impl Subscriber {
             }
         }
         Ok(())
+    }
+
+    /// Ends its session as if its connection had been lost, so that it comes back by
+    /// itself: with its position, or from now on.
+    fn end(&self, why: Ended) -> Gone {
+        self.sources.metrics.ended(why);
+        self.credit.hang_up();
+        Gone
     }
 
     async fn send(&mut self, json: &RawValue, position: Position) -> Result<(), Gone> {

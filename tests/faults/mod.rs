@@ -9,6 +9,7 @@
 mod away;
 mod connections;
 mod copies;
+mod failovers;
 mod instances;
 mod late_rows;
 mod restarts;

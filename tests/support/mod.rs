@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod server;
+pub mod standby;
 
 use std::net::SocketAddr;
 use std::time::Duration;

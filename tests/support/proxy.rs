@@ -1,8 +1,8 @@
 //! A TCP proxy before a Postgres: it can stop forwarding without closing.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -16,6 +16,7 @@ pub struct Proxy {
     pub url: String,
     lines: watch::Sender<Lines>,
     accepted: Arc<AtomicU64>,
+    socket: Arc<Mutex<PathBuf>>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -32,16 +33,27 @@ impl Proxy {
     pub async fn start(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let socket = PathBuf::from(server.socket_directory()).join(".s.PGSQL.5432");
+        let socket = Arc::new(Mutex::new(socket_of(server)));
         let lines = watch::Sender::new(Lines::default());
         let accepted = Arc::<AtomicU64>::default();
-        let accepting = accept(listener, socket, lines.subscribe(), Arc::clone(&accepted));
+        let accepting = accept(
+            listener,
+            Arc::clone(&socket),
+            lines.subscribe(),
+            Arc::clone(&accepted),
+        );
         Self {
             url: format!("postgres://postgres@127.0.0.1:{port}/space_events?sslmode=disable"),
             lines,
             accepted,
+            socket,
             _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)),
         }
+    }
+
+    /// New connections go to another server from now on, as after a failover.
+    pub fn switch_to(&self, server: &Server) {
+        *self.socket.lock().expect("no panic") = socket_of(server);
     }
 
     /// Nothing is forwarded from now on, old connections or new, and none closed.
@@ -63,16 +75,21 @@ impl Proxy {
     }
 }
 
+fn socket_of(server: &Server) -> PathBuf {
+    PathBuf::from(server.socket_directory()).join(".s.PGSQL.5432")
+}
+
 async fn accept(
     listener: TcpListener,
-    socket: PathBuf,
+    socket: Arc<Mutex<PathBuf>>,
     lines: watch::Receiver<Lines>,
     accepted: Arc<AtomicU64>,
 ) {
     loop {
         if let Ok((client, _)) = listener.accept().await {
             let number = accepted.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(join(client, socket.clone(), number, lines.clone()));
+            let socket = socket.lock().expect("no panic").clone();
+            tokio::spawn(join(client, socket, number, lines.clone()));
         }
     }
 }

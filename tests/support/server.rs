@@ -13,7 +13,7 @@ use super::postgres::{Session, new_directory, watch};
 /// A server with a database `space_events`, in a directory of its own.
 pub struct Server {
     pub url: String,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     postgres: Option<EmbeddedPostgres>,
     _watchdog: Child,
 }
@@ -34,15 +34,7 @@ impl Server {
     /// survives the end of its processes; fsync, which is for the end of the
     /// machine, only makes each recovery slow here.
     pub async fn start(settings: &[&str]) -> Self {
-        let directory = new_directory("server");
-        let watchdog = watch(&directory);
-        let postgres = start(&directory).await;
-        let mut server = Self {
-            url: postgres.url(),
-            directory,
-            postgres: Some(postgres),
-            _watchdog: watchdog,
-        };
+        let mut server = Self::start_on(new_directory("server")).await;
         let session = server.connect().await;
         for setting in [&["fsync = off"], settings].concat() {
             session.sql(&format!("alter system set {setting}")).await;
@@ -50,6 +42,18 @@ impl Server {
         drop(session);
         server.restart(End::Fast).await;
         server
+    }
+
+    /// One whose files are in a directory already.
+    pub(super) async fn start_on(directory: PathBuf) -> Self {
+        let watchdog = watch(&directory);
+        let postgres = start(&directory).await;
+        Self {
+            url: postgres.url(),
+            directory,
+            postgres: Some(postgres),
+            _watchdog: watchdog,
+        }
     }
 
     /// Ends it, and waits until it has ended.
@@ -86,11 +90,17 @@ impl Server {
         host.replace("%2F", "/")
     }
 
-    fn signal(&self, name: &str) {
+    /// The number of its first process.
+    pub(super) fn postmaster(&self) -> String {
         let lock_file = std::fs::read_to_string(self.directory.join("data/postmaster.pid"));
         let lock_file = lock_file.expect("a lock file");
-        let postmaster = lock_file.lines().next().expect("a process");
-        let sent = Command::new("kill").args([name, postmaster]).status();
+        lock_file.lines().next().expect("a process").to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([name, &self.postmaster()])
+            .status();
         assert!(sent.expect("kill runs").success());
     }
 }
