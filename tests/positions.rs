@@ -283,6 +283,23 @@ async fn a_position_older_than_what_is_kept_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_does_not_stop_retention() {
+    let database = Database::create().await;
+    TestApp::start(&database).await.stop().await;
+    database
+        .sql(
+            "insert into services (name) values ('Zoom');
+            insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 99) n;
+            delete from space_events.marks;
+            insert into space_events.marks (taken_at, max_id) values (now() + interval '1 year', 0)",
+        )
+        .await;
+    let mut program = Program::start(&[("DATABASE_URL", &database.url), ("EVENT_RETENTION", "1s")]);
+    program.line_after("the database's clock was ahead");
+    program.line_after("pruned the journal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
     // A server of its own: other transactions that were running when a position was
     // given are taken for ones that may have changed something.

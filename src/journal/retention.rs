@@ -59,6 +59,15 @@ async fn prune(
             break;
         }
         if first {
+            // They would be the newest for as long as the clock was ahead.
+            let marks = store::journal::drop_marks_from_the_future(&mut tx).await?;
+            if marks > 0 {
+                warn!(
+                    marks,
+                    "the database's clock was ahead for a while: what was written until now \
+                     is kept as if it were written now"
+                );
+            }
             store::journal::mark(&mut tx, interval.as_secs_f64() / 2.0).await?;
             store::journal::expire(&mut tx, retention.as_secs_f64()).await?;
             first = false;

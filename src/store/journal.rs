@@ -126,6 +126,18 @@ pub async fn try_prune_lock(executor: impl PgExecutor<'_>) -> sqlx::Result<bool>
         .await
 }
 
+/// Drops the marks from the future. Returns how many there were.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn drop_marks_from_the_future(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
+    let dropped = sqlx::query("delete from space_events.marks where taken_at > clock_timestamp()")
+        .execute(executor)
+        .await?;
+    Ok(dropped.rows_affected())
+}
+
 /// Takes a mark, unless the last one is younger than `interval_s` seconds.
 ///
 /// # Errors
