@@ -191,6 +191,11 @@ async fn what_stands_in_the_way_is_said_in_one_line_with_what_to_do() {
     assert_eq!(copy.sql("select count(*) from pricings").await, ["1"]);
     let said = refusal(&copy.url);
     assert!(said.contains("restore"), "{said}");
+    whole
+        .sql("alter table space_events.marks rename to other")
+        .await;
+    let said = refusal(&whole.url);
+    assert!(said.contains("lost a part (marks)"), "{said}");
     whole.sql("drop table services, pricings").await;
     let said = refusal(&whole.url);
     assert!(said.contains("restore"), "{said}");
