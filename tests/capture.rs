@@ -320,6 +320,53 @@ async fn a_pricing_added_while_its_service_is_enabled_is_announced_by_one_of_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_take_the_service_first_do_not_deadlock() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let mut client = app.join().await;
+    database
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 3) n")
+        .await;
+    assert_eq!(client.next_events(4).await[3], "CREATED Zoom 3");
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(database.connect().await);
+    }
+    let disable = "update services set disabled = true where name = 'Zoom'";
+    let archive =
+        "update pricings set availability = 'archived' where service_name = 'Zoom' and version =";
+    for round in 0..25 {
+        // Disabled first, or taken first: who comes first is heard, the others find
+        // the service disabled.
+        let take = "perform from services where name = 'Zoom' for update";
+        let does = |version: usize| match round % 2 {
+            0 => format!("{disable}; {archive} '{version}'"),
+            _ => format!("do $$ begin {take}; end $$; {archive} '{version}'; {disable}"),
+        };
+        let transactions = sessions.iter().enumerate().map(|(version, session)| {
+            let sql = format!("begin; {}; commit", does(version));
+            async move { session.sql(&sql).await }
+        });
+        futures_util::future::join_all(transactions).await;
+        if round % 2 == 1 {
+            let archived = client.next_event().await;
+            assert!(archived.starts_with("ARCHIVED Zoom "), "{archived}");
+        }
+        assert_eq!(client.next_event().await, "DISABLED Zoom");
+        database
+            .sql(
+                "update pricings set availability = 'active'; update services set disabled = false",
+            )
+            .await;
+        let back: Vec<_> = (0..4)
+            .map(|version| format!("ACTIVED Zoom {version}"))
+            .collect();
+        assert_eq!(client.next_events(4).await, back);
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_hears_what_commits_right_after_its_connect() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
