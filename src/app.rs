@@ -176,7 +176,8 @@ impl App {
         };
         apply_migrations(variable, listen_url).await?;
         let listen_url = listen_url.clone();
-        let (pool, mut watch) = Pool::new(urls.url.clone(), found.sessions);
+        let (pool, mut watch) =
+            Pool::new(urls.url.clone(), found.sessions, config.database_pool_size);
         watch.find().await.context("open the database for REST")?;
         capture::check(&pool).await.context("check the triggers")?;
         let mut tx = store::begin_read(&pool)

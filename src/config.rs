@@ -1,6 +1,7 @@
 //! Every setting, read once, from flags, environment variables and `.env`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use crate::embedded_postgres::default_data_dir;
 use crate::rest::pricing_url::AllowedHost;
 use crate::sockets::Access;
 use crate::store::database_url::DatabaseUrl;
+
+/// Enough for commits that share a flush of the disk.
+const DATABASE_POOL_SIZE: NonZeroU32 = NonZeroU32::new(20).expect("a number from 1 on");
 
 /// A Postgres change-data-capture emitter that speaks SPACE's Socket.IO protocol.
 #[derive(Debug, Parser)]
@@ -83,6 +87,9 @@ pub struct Settings {
     /// none].
     #[arg(long, env, global = true)]
     pub pricing_url_allow: Option<String>,
+    /// How many connections to the database requests may use at once [default: 20].
+    #[arg(long, env, global = true)]
+    pub database_pool_size: Option<String>,
     /// How many connections may be open; more are closed as they come [default:
     /// 20000].
     #[arg(long, env, global = true)]
@@ -118,6 +125,8 @@ pub struct Config {
     pub retention: Duration,
     /// The hosts inside that a pricing may be fetched from.
     pub pricing_url_allow: Vec<AllowedHost>,
+    /// How many connections to the database REST may use at once.
+    pub database_pool_size: NonZeroU32,
     /// How many connections may be open.
     pub max_connections: usize,
     /// How many of them from one address; none: as many as there may be.
@@ -187,6 +196,12 @@ impl Config {
                 &given(settings.pricing_url_allow).unwrap_or_default(),
             )
             .map_err(|error| anyhow!("PRICING_URL_ALLOW: {error}"))?,
+            database_pool_size: match given(settings.database_pool_size) {
+                None => DATABASE_POOL_SIZE,
+                Some(text) => text.parse().with_context(|| {
+                    format!("DATABASE_POOL_SIZE: expected a number from 1 on, found `{text}`")
+                })?,
+            },
             max_connections: match given(settings.max_connections) {
                 None => 20_000,
                 Some(text) => text.parse().ok().filter(|most| *most > 0).with_context(|| {

@@ -105,6 +105,8 @@ fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         ("EVENT_RETENTION", "0d"),
         ("EVENT_RETENTION", "7é"),
         ("PRICING_URL_ALLOW", "http://x/"),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("DATABASE_POOL_SIZE", "many"),
         ("MAX_CONNECTIONS", "0"),
         ("MAX_CONNECTIONS", "many"),
         ("MAX_CONNECTIONS_PER_ADDRESS", "-1"),

@@ -6,6 +6,7 @@
 //! trying for itself, and after the database was away the pool is a new one, for the
 //! server that is the primary now.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,6 @@ use tracing::{info, warn};
 
 use super::database_url::{DatabaseUrl, Unusable};
 use super::transaction::{Sessions, Transaction};
-
-const MAX_CONNECTIONS: u32 = 10;
 
 /// What holds for a statement without a transaction around it. Nothing is compiled:
 /// that costs up to a second, and gains milliseconds.
@@ -55,6 +54,8 @@ pub struct Pool {
 struct Shared {
     url: DatabaseUrl,
     sessions: Sessions,
+    /// How many connections there may be.
+    size: NonZeroU32,
     state: watch::Sender<State>,
     /// Somebody wants to know now.
     asked: Arc<Notify>,
@@ -93,10 +94,11 @@ struct Watcher {
 }
 
 impl Pool {
-    /// A pool whose database counts as away until the watch finds it.
-    pub fn new(url: DatabaseUrl, sessions: Sessions) -> (Self, Watch) {
+    /// A pool of at most `size` connections, whose database counts as away until the
+    /// watch finds it.
+    pub fn new(url: DatabaseUrl, sessions: Sessions, size: NonZeroU32) -> (Self, Watch) {
         let (state, _) = watch::channel(State {
-            connections: connections(&url, sessions),
+            connections: connections(&url, sessions, size),
             away: Some("not connected yet"),
             attempts: 0,
         });
@@ -104,6 +106,7 @@ impl Pool {
             shared: Arc::new(Shared {
                 url,
                 sessions,
+                size,
                 state,
                 asked: Arc::default(),
             }),
@@ -162,7 +165,9 @@ impl Pool {
                     self.shared.asked.notify_one();
                     return Err(io_error("is a standby"));
                 }
-                Err(error) if is_lost_connection(&error) && lost < MAX_CONNECTIONS => lost += 1,
+                Err(error) if is_lost_connection(&error) && lost < self.shared.size.get() => {
+                    lost += 1
+                }
                 begun => return begun,
             }
         }
@@ -217,6 +222,7 @@ impl Watch {
         let Shared {
             url,
             sessions,
+            size,
             state,
             asked,
         } = &*self.shared;
@@ -224,7 +230,7 @@ impl Watch {
             Ok((host, client)) => {
                 self.client = Some(client);
                 state.send_modify(|state| {
-                    state.connections = connections(&host, *sessions);
+                    state.connections = connections(&host, *sessions, *size);
                     state.away = None;
                 });
                 Ok(())
@@ -333,9 +339,9 @@ pub fn is_lost_connection(error: &sqlx::Error) -> bool {
     }
 }
 
-fn connections(host: &DatabaseUrl, sessions: Sessions) -> PgPool {
+fn connections(host: &DatabaseUrl, sessions: Sessions, size: NonZeroU32) -> PgPool {
     let options = PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(size.get())
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection, about| {

@@ -1,6 +1,7 @@
 //! Every answer that the OpenAPI document names is given, and is as it says.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,7 +344,7 @@ fn without_database() -> axum::Router {
         .parse()
         .expect("a URL");
     rest::router(Api {
-        pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
+        pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
         history: Arc::new(History::new(
             nowhere,
             JournalKey::new(Vec::new()),

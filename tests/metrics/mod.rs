@@ -209,7 +209,7 @@ async fn what_happens_is_counted() {
         ("listening", 1.0),
         ("listen_reconnections_total", 0.0),
         ("clients_reading_journal", 0.0),
-        ("pool_connections_max", 10.0),
+        ("pool_connections_max", 20.0),
         ("notify_queue_usage_ratio", 0.0),
     ] {
         assert_eq!(count(name), value, "{name}");

@@ -1,5 +1,6 @@
 //! While the database is away, or locked.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ async fn a_database_that_is_away_is_a_503_in_time() {
         .parse()
         .expect("a URL");
     let api = Api {
-        pool: Pool::new(nowhere.clone(), Sessions::Kept).0,
+        pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
         history: Arc::new(History::new(
             nowhere,
             JournalKey::new(Vec::new()),
