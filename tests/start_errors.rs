@@ -156,6 +156,21 @@ async fn a_database_in_another_encoding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standby() {
+    let primary = Server::start(&[]).await;
+    let standby = primary.standby().await;
+    refuses(
+        &[("DATABASE_URL", &standby.url)],
+        &[
+            "DATABASE_URL: ",
+            &standby.socket_directory(),
+            "is a standby",
+            "name the primary",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_urls_of_two_databases() {
     let one = Database::create().await;
     let other = Database::create().await;

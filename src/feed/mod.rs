@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -260,8 +260,7 @@ async fn connect(database: &DatabaseUrl) -> anyhow::Result<Listener> {
 /// A backup that was restored meanwhile may come from another cluster.
 async fn adopt(database: &DatabaseUrl) -> anyhow::Result<()> {
     let mut connection = database
-        .sqlx_options("space-events feed")
-        .connect()
+        .connect_sqlx("space-events feed")
         .await
         .context("connect to check whose journal it is")?;
     store::journal::adopt(&mut connection)

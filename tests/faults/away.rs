@@ -8,7 +8,7 @@ use space_events::config::Settings;
 
 use crate::support::client::position_of;
 use crate::support::hearing::since;
-use crate::support::{Client, End, Hearing, Server, TestApp, pricing, wait_until};
+use crate::support::{Client, End, Hearing, Proxy, Server, TestApp, pricing, wait_until};
 
 /// Generous: the program itself gives up after about three seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -28,28 +28,7 @@ async fn while_postgres_is_away_requests_are_refused_and_clients_stay() {
     server.stop(End::Fast).await;
 
     let begun = Instant::now();
-    join_all(ROUTES.map(async |(method, path)| {
-        let mut request = app.request(
-            Method::from_bytes(method.as_bytes()).expect("a method"),
-            path,
-        );
-        request = match (method, path) {
-            ("POST", _) => request
-                .header("content-type", "application/yaml")
-                .body(pricing("Zoom", "2")),
-            ("PUT", "/services/Zoom" | "/api/v1/services/Zoom") => request
-                .header("content-type", "application/json")
-                .body("{\"name\":\"Room\"}"),
-            _ => request,
-        };
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), 503, "{method} {path}");
-        assert!(
-            answer.headers().contains_key("retry-after"),
-            "{method} {path}"
-        );
-    }))
-    .await;
+    all_is_refused(&app).await;
     assert!(begun.elapsed() < ANSWER_LIMIT, "{:?}", begun.elapsed());
     for path in [
         "/api/v1/healthcheck",
@@ -104,6 +83,68 @@ async fn connections_that_ended_meanwhile_refuse_nobody() {
         }
     }
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_says_nothing_counts_as_away() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::start(&server).await;
+    let app = TestApp::start_at(&proxy.url, Settings::default()).await;
+    assert_eq!(app.get("/services").await.0, 200);
+    proxy.hold();
+    wait_until("it is known", async || {
+        app.get("/readyz").await.1["checks"]["database"] == "away"
+    })
+    .await;
+    all_is_refused(&app).await;
+    proxy.resume();
+    wait_until("it is back", async || app.get("/readyz").await.0 == 200).await;
+    assert_eq!(app.get("/services").await.0, 200);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lost_its_tables_is_a_503() {
+    let server = Server::start(&[]).await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    assert_eq!(app.get("/services").await.0, 200);
+    let session = server.connect().await;
+    for loss in [
+        "drop table pricings, services",
+        "drop schema space_events cascade",
+    ] {
+        session.sql(loss).await;
+        all_is_refused(&app).await;
+        let (_, said) = app.get("/services").await;
+        let said = said["error"].as_str().expect("a sentence");
+        assert!(said.contains("its operator must look"), "{said}");
+    }
+    app.stop().await;
+}
+
+/// Asks for all that needs the database; each answer is 503.
+pub(super) async fn all_is_refused(app: &TestApp) {
+    join_all(ROUTES.map(async |(method, path)| {
+        let mut request = app.request(
+            Method::from_bytes(method.as_bytes()).expect("a method"),
+            path,
+        );
+        request = match (method, path) {
+            ("POST", _) => request
+                .header("content-type", "application/yaml")
+                .body(pricing("Zoom", "2")),
+            ("PUT", "/services/Zoom" | "/api/v1/services/Zoom") => request
+                .header("content-type", "application/json")
+                .body("{\"name\":\"Room\"}"),
+            _ => request,
+        };
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 503, "{method} {path}");
+        let headers = answer.headers();
+        assert!(headers.contains_key("retry-after"), "{method} {path}");
+        assert!(!headers.contains_key("event-position"), "{method} {path}");
+    }))
+    .await;
 }
 
 /// All that need the database.

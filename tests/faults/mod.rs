@@ -14,4 +14,5 @@ mod instances;
 mod late_rows;
 mod restarts;
 mod slow_clients;
+mod standbys;
 mod transactions;
