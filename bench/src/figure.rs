@@ -25,6 +25,10 @@ pub(crate) enum Unit {
     /// Of 1,000,000 bytes.
     Megabytes,
     PerSecond,
+    /// Of one core.
+    Percent,
+    /// A ratio within a run.
+    Times,
     Count,
 }
 
@@ -49,7 +53,8 @@ impl Unit {
             Self::Seconds => " s",
             Self::Megabytes => " MB",
             Self::PerSecond => "/s",
-            Self::Count => "",
+            Self::Percent => " %",
+            Self::Times | Self::Count => "",
         };
         format!("{}{unit}", number(value))
     }

@@ -2,9 +2,17 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
-use crate::HERE;
-use crate::side::Bench;
+use anyhow::Context as _;
+
+use crate::disk::Disk;
+use crate::figure::Unit;
+use crate::side::{Bench, Side};
+use crate::{HERE, median};
+
+/// How many commits say how long a flush takes.
+const COMMITS: u32 = 100;
 
 /// Names and values.
 pub(crate) async fn describe(bench: &Bench) -> Vec<(&'static str, String)> {
@@ -30,11 +38,38 @@ pub(crate) async fn describe(bench: &Bench) -> Vec<(&'static str, String)> {
                 postgres.unwrap_or_else(|error| format!("unknown: {error:#}"))
             ),
         ),
+        (
+            "one-row commit of one session, no triggers",
+            commit(bench, Disk::AsItIs).await,
+        ),
+        ("the same on the slow disk", commit(bench, Disk::Slow).await),
         ("Rust", output("rustc", &["--version"])),
         ("Node", output("node", &["--version"])),
         ("socket.io", package("socket.io")),
         ("pg", package("pg")),
     ]
+}
+
+/// The median of some commits, which is about what a flush of the disk takes.
+async fn commit(bench: &Bench, disk: Disk) -> String {
+    let measured = async {
+        bench.use_disk(disk).await?;
+        let database = bench.database(Side::Plain).await?;
+        let mut times = Vec::new();
+        for number in 0..COMMITS {
+            let begun = Instant::now();
+            let insert = format!("insert into services (name) values ('Service {number}')");
+            database.sql.run(&insert).await?;
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        bench.use_disk(Disk::AsItIs).await?;
+        bench.clean_up().await?;
+        median(&times).context("no commits")
+    };
+    match measured.await {
+        Ok(ms) => Unit::Milliseconds.text(ms),
+        Err(error) => format!("unknown: {error:#}"),
+    }
 }
 
 fn unknown() -> String {

@@ -14,6 +14,7 @@ mod rows;
 mod swarm;
 mod frames;
 mod side;
+mod disk;
 mod server;
 mod sql;
 mod figure;
@@ -31,19 +32,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use disk::{Disk, SlowFlushes};
 use embedded_postgres::EmbeddedPostgres;
 use report::Measured;
 use rows::Row;
 use side::{Bench, Sizes};
 
 /// How long one run of a row may take.
-const TIME_LIMIT: Duration = Duration::from_secs(150);
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 /// The benchmark's own directory.
 pub(crate) const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let slow_flushes = SlowFlushes::load()?;
+    tokio::runtime::Runtime::new()?.block_on(run(slow_flushes))
+}
+
+async fn run(slow_flushes: SlowFlushes) -> Result<()> {
     let program = std::env::args_os()
         .nth(1)
         .map(PathBuf::from)
@@ -60,13 +66,15 @@ async fn main() -> Result<()> {
         .await
         .context("start Postgres")?;
     let url = postgres.url();
+    let bench = Bench::new(&program, &url, slow_flushes, sizes, open_files).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let done = tokio::select! {
-        done = measure_all(&program, &url, &rows, sizes, open_files) => done,
+        done = measure_all(&bench, &rows) => done,
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
+    drop(bench);
     let stopped = postgres.stop().await;
     let removed = std::fs::remove_dir_all(&dir).context("remove the files of Postgres");
     done?;
@@ -98,19 +106,12 @@ fn raise_open_files() -> Result<u64> {
     Ok(wanted)
 }
 
-async fn measure_all(
-    program: &Path,
-    postgres: &str,
-    rows: &[Row],
-    sizes: Sizes,
-    open_files: u64,
-) -> Result<()> {
+async fn measure_all(bench: &Bench, rows: &[Row]) -> Result<()> {
     let begun = Instant::now();
-    let bench = Bench::new(program, postgres, sizes, open_files).await?;
-    let machine = machine::describe(&bench).await;
+    let machine = machine::describe(bench).await;
     let mut measured = Vec::new();
     for row in rows.iter().copied() {
-        measured.push(measure_row(&bench, row).await);
+        measured.push(measure_row(bench, row).await);
     }
     let report = report::text(&machine, &measured, begun.elapsed())?;
     println!("{report}");
@@ -134,7 +135,11 @@ async fn measure_row(bench: &Bench, row: Row) -> Measured {
     for repetition in 1..=repetitions {
         for side in row.sides().iter().copied() {
             let begun = Instant::now();
-            let run = match timeout(TIME_LIMIT, row.measure(bench, side)).await {
+            let run = async {
+                bench.use_disk(row.disk()).await?;
+                row.measure(bench, side).await
+            };
+            let run = match timeout(TIME_LIMIT, run).await {
                 Ok(run) => run,
                 Err(_) => Err(anyhow::anyhow!("took over {} s", TIME_LIMIT.as_secs())),
             };
@@ -149,12 +154,18 @@ async fn measure_row(bench: &Bench, row: Row) -> Measured {
                 begun.elapsed().as_secs_f64(),
             );
             measured.add(side, run);
-            if let Err(error) = bench.clean_up().await {
+            if let Err(error) = clean_up(bench).await {
                 eprintln!("cannot clean up: {error:#}");
             }
         }
     }
     measured
+}
+
+/// On the disk as it is, or it would take long.
+async fn clean_up(bench: &Bench) -> Result<()> {
+    bench.use_disk(Disk::AsItIs).await?;
+    bench.clean_up().await
 }
 
 /// The middle one; of two the mean.

@@ -80,15 +80,48 @@ impl Server {
 
     /// The CPU time that all its threads took, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let path = format!("/proc/{}/stat", self.process);
-        let stat = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        // The name of the process, in brackets, may hold anything.
-        let (_, fields) = stat.rsplit_once(')').context("read the fields")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        // The 14th and 15th of all: utime and stime.
-        let [user, system] = [fields.get(11), fields.get(12)];
-        let user: f64 = user.context("find utime")?.parse()?;
-        let system: f64 = system.context("find stime")?.parse()?;
-        Ok((user + system) / TICKS_PER_SECOND)
+        let stat = stat(self.process)?;
+        Ok(stat.own_seconds)
     }
+}
+
+/// What a process took and where it comes from.
+struct Stat {
+    parent: u32,
+    own_seconds: f64,
+    /// Of its children that have ended.
+    ended_seconds: f64,
+}
+
+/// The CPU time of a process and of its children, also those that have ended.
+pub(crate) fn cpu_seconds_of_family(process: u32) -> Result<f64> {
+    let parent = stat(process)?;
+    let mut seconds = parent.own_seconds + parent.ended_seconds;
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| name.parse().ok());
+        // One that has just ended is counted next time.
+        if let Some(child) = id.and_then(|id| stat(id).ok())
+            && child.parent == process
+        {
+            seconds += child.own_seconds + child.ended_seconds;
+        }
+    }
+    Ok(seconds)
+}
+
+fn stat(process: u32) -> Result<Stat> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // The name of the process, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("read the fields")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // The first here is the third of all.
+    let field = |number: usize| fields.get(number - 3).context("find a field");
+    let seconds = |number| -> Result<f64> { Ok(field(number)?.parse::<f64>()? / TICKS_PER_SECOND) };
+    Ok(Stat {
+        parent: field(4)?.parse()?,
+        own_seconds: seconds(14)? + seconds(15)?,
+        ended_seconds: seconds(16)? + seconds(17)?,
+    })
 }

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
 use crate::HERE;
-use crate::server::Server;
+use crate::disk::{Disk, SlowFlushes};
+use crate::server::{Server, cpu_seconds_of_family};
 use crate::sql::Session;
 
 const TABLES: &str = include_str!("../../migrations/0001_services_and_pricings.sql");
@@ -52,6 +53,7 @@ pub(crate) struct Bench {
     /// A connection to a database that no run uses.
     pub(crate) admin: Session,
     program: PathBuf,
+    slow_flushes: SlowFlushes,
     /// Without the name of a database.
     server_url: String,
     databases: AtomicU32,
@@ -73,6 +75,7 @@ impl Bench {
     pub(crate) async fn new(
         program: &Path,
         postgres: &str,
+        slow_flushes: SlowFlushes,
         sizes: Sizes,
         open_files: u64,
     ) -> Result<Self> {
@@ -82,6 +85,7 @@ impl Bench {
             open_files,
             admin: Session::connect(postgres).await?,
             program: std::path::absolute(program).context("find the program")?,
+            slow_flushes,
             server_url: server_url.to_owned(),
             databases: AtomicU32::new(0),
         })
@@ -93,6 +97,17 @@ impl Bench {
             Sizes::Whole => whole,
             Sizes::Quick => quick,
         }
+    }
+
+    /// Gives Postgres a disk.
+    pub(crate) async fn use_disk(&self, disk: Disk) -> Result<()> {
+        disk.set(&self.slow_flushes, &self.admin).await
+    }
+
+    /// The CPU time that Postgres took so far.
+    pub(crate) async fn postgres_cpu_seconds(&self) -> Result<f64> {
+        let lock_file = "select split_part(pg_read_file('postmaster.pid'), E'\\n', 1)";
+        cpu_seconds_of_family(self.admin.text(lock_file).await?.trim().parse()?)
     }
 
     /// A new database with the tables and the side's triggers.

@@ -112,7 +112,7 @@ impl DataDir {
         let mut command = Command::new(program);
         // English messages; and macOS wants a locale that exists.
         command.env_clear().env("LC_ALL", "C");
-        for name in ["PATH", "LD_LIBRARY_PATH"] {
+        for name in ["PATH", "LD_LIBRARY_PATH", "LD_PRELOAD"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }

@@ -9,8 +9,12 @@ mod fanout;
 mod cpu;
 mod memory;
 mod statements;
+mod one_row;
 mod writers;
 mod rest;
+mod open_transaction;
+mod old_journal;
+mod instances;
 mod idle;
 mod back;
 
@@ -18,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::disk::Disk;
 use crate::figure::Figure;
 use crate::side::{Bench, Side};
 use crate::swarm::SERVICE;
@@ -25,31 +30,42 @@ use crate::swarm::SERVICE;
 /// How long the clients may take until all have what was sent.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
 
+/// What is measured: a name, on which disk, by which sides, how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
     Latency,
+    OpenTransaction,
+    OldJournal,
+    Instances,
     Burst,
     Fanout,
     Cpu,
     Memory,
+    OneRow,
     Statements,
-    Writers,
-    Rest,
+    Writers(Disk),
+    Rest(Disk),
     Idle,
     Back,
 }
 
 impl Row {
     /// As they stand in the table.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Latency,
+        Self::OpenTransaction,
+        Self::OldJournal,
+        Self::Instances,
         Self::Burst,
         Self::Fanout,
         Self::Cpu,
         Self::Memory,
+        Self::OneRow,
         Self::Statements,
-        Self::Writers,
-        Self::Rest,
+        Self::Writers(Disk::AsItIs),
+        Self::Writers(Disk::Slow),
+        Self::Rest(Disk::AsItIs),
+        Self::Rest(Disk::Slow),
         Self::Idle,
         Self::Back,
     ];
@@ -58,13 +74,19 @@ impl Row {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
+            Self::OpenTransaction => "open-transaction",
+            Self::OldJournal => "old-journal",
+            Self::Instances => "many-instances",
             Self::Burst => "burst",
             Self::Fanout => "fanout",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
+            Self::OneRow => "one-row",
             Self::Statements => "statements",
-            Self::Writers => "writers",
-            Self::Rest => "rest",
+            Self::Writers(Disk::Slow) => "writers-slow-disk",
+            Self::Writers(_) => "writers",
+            Self::Rest(Disk::Slow) => "rest-slow-disk",
+            Self::Rest(_) => "rest",
             Self::Idle => "idle",
             Self::Back => "back",
         }
@@ -73,15 +95,30 @@ impl Row {
     pub(crate) fn figures(self) -> &'static [Figure] {
         match self {
             Self::Latency => latency::FIGURES,
+            Self::OpenTransaction => open_transaction::FIGURES,
+            Self::OldJournal => old_journal::FIGURES,
+            Self::Instances => instances::FIGURES,
             Self::Burst => burst::FIGURES,
             Self::Fanout => fanout::FIGURES,
             Self::Cpu => cpu::FIGURES,
             Self::Memory => memory::FIGURES,
+            Self::OneRow => one_row::FIGURES,
             Self::Statements => statements::FIGURES,
-            Self::Writers => writers::FIGURES,
-            Self::Rest => rest::FIGURES,
+            Self::Writers(Disk::Slow) => writers::ON_THE_SLOW_DISK,
+            Self::Writers(_) => writers::FIGURES,
+            Self::Rest(Disk::Slow) => rest::ON_THE_SLOW_DISK,
+            Self::Rest(_) => rest::FIGURES,
             Self::Idle => idle::FIGURES,
             Self::Back => back::FIGURES,
+        }
+    }
+
+    /// What Postgres writes to.
+    pub(crate) fn disk(self) -> Disk {
+        match self {
+            Self::Writers(disk) | Self::Rest(disk) => disk,
+            Self::OneRow => Disk::NotWaitedFor,
+            _ => Disk::AsItIs,
         }
     }
 
@@ -89,8 +126,8 @@ impl Row {
     pub(crate) fn sides(self) -> &'static [Side] {
         match self {
             Self::Statements => &[Side::Ours, Side::Plain],
-            Self::Writers => &[Side::Ours, Side::Plain, Side::Peer],
-            Self::Back => &[Side::Ours],
+            Self::OneRow | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
+            Self::OpenTransaction | Self::OldJournal | Self::Back => &[Side::Ours],
             _ => &[Side::Ours, Side::Peer],
         }
     }
@@ -98,6 +135,8 @@ impl Row {
     /// How often each side is measured.
     pub(crate) fn repetitions(self) -> usize {
         match self {
+            // Each run compares two spans within itself, and takes long.
+            Self::OpenTransaction | Self::OldJournal | Self::Instances => 1,
             // Short, and the disk has its moods.
             Self::Statements => 5,
             _ => 3,
@@ -108,13 +147,17 @@ impl Row {
     pub(crate) async fn measure(self, bench: &Bench, side: Side) -> Result<Vec<f64>> {
         match self {
             Self::Latency => latency::measure(bench, side).await,
+            Self::OpenTransaction => open_transaction::measure(bench, side).await,
+            Self::OldJournal => old_journal::measure(bench, side).await,
+            Self::Instances => instances::measure(bench, side).await,
             Self::Burst => burst::measure(bench, side).await,
             Self::Fanout => fanout::measure(bench, side).await,
             Self::Cpu => cpu::measure(bench, side).await,
             Self::Memory => memory::measure(bench, side).await,
+            Self::OneRow => one_row::measure(bench, side).await,
             Self::Statements => statements::measure(bench, side).await,
-            Self::Writers => writers::measure(bench, side).await,
-            Self::Rest => rest::measure(bench, side).await,
+            Self::Writers(_) => writers::measure(bench, side).await,
+            Self::Rest(_) => rest::measure(bench, side).await,
             Self::Idle => idle::measure(bench, side).await,
             Self::Back => back::measure(bench, side).await,
         }

@@ -14,17 +14,35 @@ pub(super) const FIGURES: &[Figure] = &[
     figure(
         "one-row transactions with 16 writers, against the tables without triggers",
         Side::Plain,
+        Target::RatioAtLeast(0.65),
     ),
-    figure("the same, against the peer", Side::Peer),
+    figure(
+        "the same, against the peer",
+        Side::Peer,
+        Target::RatioAtLeast(2.8),
+    ),
 ];
 
-const fn figure(title: &'static str, against: Side) -> Figure {
+pub(super) const ON_THE_SLOW_DISK: &[Figure] = &[
+    figure(
+        "16 writers on the slow disk, against the tables without triggers",
+        Side::Plain,
+        Target::Report,
+    ),
+    figure(
+        "the same, against the peer",
+        Side::Peer,
+        Target::RatioAtLeast(4.0),
+    ),
+];
+
+const fn figure(title: &'static str, against: Side, target: Target) -> Figure {
     Figure {
         title,
         value: 0,
         unit: Unit::PerSecond,
         against: Some(against),
-        target: Target::Report,
+        target,
     }
 }
 
