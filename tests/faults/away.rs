@@ -109,16 +109,15 @@ async fn a_database_that_lost_its_tables_is_a_503() {
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     assert_eq!(app.get("/services").await.0, 200);
     let session = server.connect().await;
-    for loss in [
-        "drop table pricings, services",
-        "drop schema space_events cascade",
-    ] {
-        session.sql(loss).await;
-        all_is_refused(&app).await;
-        let (_, said) = app.get("/services").await;
+    session.sql("drop table pricings, services").await;
+    let list = app.get("/services").await;
+    for (status, said) in [list, app.upload("/services", &pricing("Zoom", "1")).await] {
+        assert_eq!(status, 503, "{said}");
         let said = said["error"].as_str().expect("a sentence");
         assert!(said.contains("its operator must look"), "{said}");
     }
+    session.sql("drop schema space_events cascade").await;
+    all_is_refused(&app).await;
     app.stop().await;
 }
 
