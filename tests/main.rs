@@ -25,7 +25,6 @@ mod deploy;
 mod embedded_postgres;
 mod examples;
 mod faults;
-mod filters;
 mod following;
 mod frames;
 mod history;

@@ -1,7 +1,7 @@
 //! One connection that waits for NOTIFY and reads the journal.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sleep::Change;
-use crate::journal::Reader;
+use crate::journal::{Reader, Told};
 use crate::store::database_url::DatabaseUrl;
 
 /// Writers ring as long as a session holds the lock of those that sleep. One whose
@@ -24,7 +24,41 @@ const SESSION: &str = "listen space_events; \
 #[derive(Debug)]
 pub struct Listener {
     reader: Reader,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
+}
+
+/// Who rang since somebody last looked.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<Rung>,
+    wakes: Notify,
+}
+
+/// What is known of the rings.
+#[derive(Debug, Default)]
+enum Rung {
+    #[default]
+    Not,
+    /// One, with what it tells.
+    Once(String),
+    /// Several, or the connection ended.
+    Often,
+}
+
+impl Bell {
+    fn ring(&self, rung: Rung) {
+        let mut state = self.lock();
+        *state = match *state {
+            Rung::Not => rung,
+            Rung::Once(_) | Rung::Often => Rung::Often,
+        };
+        drop(state);
+        self.wakes.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rung> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Listener {
@@ -35,18 +69,20 @@ impl Listener {
     /// The database cannot be reached, or the journal is not there.
     pub async fn connect(database: &DatabaseUrl) -> anyhow::Result<Self> {
         let (client, mut connection) = database.connect("space-events feed").await?;
-        let bell = Arc::new(Notify::new());
+        let bell = Arc::<Bell>::default();
         let ringer = Arc::clone(&bell);
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 match poll_fn(|context| connection.poll_message(context)).await {
-                    Some(Ok(AsyncMessage::Notification(_))) => ringer.notify_one(),
+                    Some(Ok(AsyncMessage::Notification(ring))) => {
+                        ringer.ring(Rung::Once(ring.payload().to_owned()));
+                    }
                     Some(Ok(_)) => {}
                     // The read that follows fails, and says why.
                     Some(Err(_)) | None => break,
                 }
             }
-            ringer.notify_one();
+            ringer.ring(Rung::Often);
         }));
         client.batch_execute(SESSION).await.context("listen")?;
         let reader = Reader::prepare(client, driver).await?;
@@ -78,9 +114,13 @@ impl Listener {
         Ok(change.filter(|change| is_so || *change == Change::WakeUp))
     }
 
-    /// Waits for the doorbell, or for the end of the connection. Cancel safe:
-    /// a ring while nobody waits is not lost.
-    pub async fn rung(&self) {
-        self.bell.notified().await;
+    /// Waits for the doorbell, or for the end of the connection. Gives what a single
+    /// ring told. Cancel safe: a ring while nobody waits is not lost.
+    pub async fn rung(&self) -> Option<Told> {
+        self.bell.wakes.notified().await;
+        match std::mem::take(&mut *self.bell.lock()) {
+            Rung::Once(text) => Told::parse(&text),
+            Rung::Not | Rung::Often => None,
+        }
     }
 }

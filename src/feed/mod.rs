@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::journal::reader::{Extent, Gap};
-use crate::journal::{History, Position, Recent};
+use crate::journal::told::Step;
+use crate::journal::{History, Position, Recent, Told};
 use crate::store;
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
-use sleep::Sleep;
+use sleep::{POLL_INTERVAL, Sleep};
 
 /// How long Postgres may take to connect, and for each page.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -178,24 +179,50 @@ impl Follower {
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let mut sleep = Sleep::new(Instant::now());
+        let mut told = None;
+        let mut read_at = Instant::now();
         while !stop.is_cancelled() {
             let change = sleep.change(Instant::now());
-            // Said ahead of the read, whose statement does not wait for the answer.
-            let (said, rows) = tokio::join!(
-                biased;
-                timeout(TIME_LIMIT, listener.say(change)),
-                self.publish_unseen(listener, stop),
-            );
-            let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
-            sleep.has_read(change, &self.position.base, rows, Instant::now());
+            let step = match (told.take(), change) {
+                (Some(told), None) if read_at.elapsed() < POLL_INTERVAL => self.step(told),
+                _ => None,
+            };
+            if let Some(step) = step {
+                self.publish_step(step).await;
+                sleep.has_read(None, &self.position.base, 1, Instant::now());
+            } else {
+                // Said ahead of the read, whose statement does not wait for the answer.
+                let (said, rows) = tokio::join!(
+                    biased;
+                    timeout(TIME_LIMIT, listener.say(change)),
+                    self.publish_unseen(listener, stop),
+                );
+                let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
+                read_at = Instant::now();
+                sleep.has_read(change, &self.position.base, rows, read_at);
+            }
             let (pause, hears) = sleep.pause(Instant::now());
             tokio::select! {
-                () = listener.rung(), if hears => {}
-                () = time::sleep(pause) => {}
+                rung = listener.rung(), if hears => told = rung,
+                () = time::sleep_until(read_at + pause) => {}
                 () = stop.cancelled() => {}
             }
         }
         Ok(())
+    }
+
+    /// What a notification told, if it is all that came after the position.
+    fn step(&self, told: Told) -> Option<Step> {
+        told.step(&self.position, self.recent.reads() + 1)
+    }
+
+    async fn publish_step(&mut self, step: Step) {
+        if let Ok(event) = step.event {
+            self.recent.publish(&[event]).await;
+        }
+        self.position = step.end;
+        let kept_from = self.recent.kept_from();
+        self.recent.end_read(&self.position.base, kept_from);
     }
 
     /// Publishes what came after the position, and moves it with each page: after an

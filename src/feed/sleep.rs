@@ -19,7 +19,7 @@ use crate::journal::Seen;
 
 /// How long to wait for a ring before reading unasked: for writers that chose not to
 /// ring, and to notice a connection that is dead.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between two reads while awake …
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// … which grows while nothing comes.
@@ -31,9 +31,12 @@ const DOUBT_PART: u32 = 8;
 const LONGEST_DOUBT: Duration = Duration::from_millis(250);
 /// So many transactions in progress are many: if they wait for each other, it shows.
 const MANY: usize = 2;
-/// How many reads in a row find rows and many at work before the feed wakes up.
+/// The feed wakes up when so many reads in a row have found rows and many at work …
 const READS_TO_WAKE: u32 = 3;
-/// How long none does before it falls asleep again.
+/// … or so many times more have found rows with hardly a pause between: a ring for
+/// each of them costs even a single writer more than being followed does.
+const QUICK_READS_AS_ONE: u32 = 8;
+/// How long none finds either before it falls asleep again.
 const TIME_TO_SLEEP: Duration = Duration::from_millis(50);
 /// A transaction that is open for longer than this, or twice this, is not counted.
 const YOUNG: Duration = Duration::from_millis(500);
@@ -43,13 +46,15 @@ const YOUNG: Duration = Duration::from_millis(500);
 pub struct Sleep {
     state: State,
     young: Young,
+    /// When a read last found rows.
+    rows_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum State {
     /// Writers need not ring.
     Awake {
-        /// When many were last at work.
+        /// When a read last found much to do.
         busy_at: Option<Instant>,
         /// Until the next read.
         pause: Duration,
@@ -59,8 +64,8 @@ enum State {
         since: Instant,
         /// Transactions below this id may not ring, if they have not ended.
         doubt: Option<u64>,
-        /// How many reads in a row found many at work.
-        busy_reads: u32,
+        /// How busy the last reads were, in quick ones.
+        busy: u32,
     },
 }
 
@@ -86,6 +91,7 @@ impl Sleep {
                 next_from: 0,
                 since: now,
             },
+            rows_at: None,
         }
     }
 
@@ -95,8 +101,8 @@ impl Sleep {
             State::Awake { busy_at, .. } => busy_at
                 .is_none_or(|busy_at| now - busy_at > TIME_TO_SLEEP)
                 .then_some(Change::FallAsleep),
-            State::Asleep { busy_reads, .. } => {
-                (*busy_reads >= READS_TO_WAKE).then_some(Change::WakeUp)
+            State::Asleep { busy, .. } => {
+                (*busy >= READS_TO_WAKE * QUICK_READS_AS_ONE).then_some(Change::WakeUp)
             }
         }
     }
@@ -110,7 +116,7 @@ impl Sleep {
                 self.state = State::Asleep {
                     since: now,
                     doubt: Some(seen.next_xid),
-                    busy_reads: 0,
+                    busy: 0,
                 };
             }
             Some(Change::WakeUp) => {
@@ -120,10 +126,15 @@ impl Sleep {
                 };
             }
         }
-        let is_busy = self.young.count(seen, now) >= MANY && rows > 0;
+        let are_many = self.young.count(seen, now) >= MANY && rows > 0;
+        let since_rows = self.rows_at.map(|rows_at| now - rows_at);
+        let follow_within = |pause| rows > 0 && since_rows.is_some_and(|since| since <= pause);
+        if rows > 0 {
+            self.rows_at = Some(now);
+        }
         match &mut self.state {
             State::Awake { busy_at, pause } => {
-                if is_busy {
+                if are_many || follow_within(LONGEST_PAUSE) {
                     *busy_at = Some(now);
                 }
                 *pause = match rows {
@@ -131,13 +142,15 @@ impl Sleep {
                     _ => SHORTEST_PAUSE,
                 };
             }
-            State::Asleep {
-                doubt, busy_reads, ..
-            } => {
+            State::Asleep { doubt, busy, .. } => {
                 if doubt.is_some_and(|xid| seen.has_ended_below(xid)) {
                     *doubt = None;
                 }
-                *busy_reads = if is_busy { *busy_reads + 1 } else { 0 };
+                *busy = match (are_many, follow_within(SHORTEST_PAUSE)) {
+                    (true, _) => *busy + QUICK_READS_AS_ONE,
+                    (false, true) => *busy + 1,
+                    (false, false) => 0,
+                };
             }
         }
     }
@@ -281,6 +294,21 @@ mod tests {
             let rows = usize::from(next > 12);
             sleep.has_read(None, &seen(&snapshot, 1), rows, now);
             assert_eq!(sleep.change(now), None, "{next}");
+        }
+    }
+
+    #[test]
+    fn a_single_writer_without_a_pause_wakes_it_and_one_with_pauses_does_not() {
+        for (every, wakes) in [(MS / 2, true), (2 * MS, false)] {
+            let mut now = Instant::now();
+            let mut sleep = asleep(now);
+            for next in 0..100_u64 {
+                now += every;
+                let xmax = 20 + next;
+                sleep.has_read(None, &seen(&format!("{xmax}:{xmax}:"), 0), 1, now);
+            }
+            let change = sleep.change(now);
+            assert_eq!(change == Some(Change::WakeUp), wakes, "{every:?}");
         }
     }
 }

@@ -144,6 +144,28 @@ impl Seen {
         self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
     }
 
+    /// All of this and one more row, if nothing else can be between: every transaction
+    /// that had begun had ended, and no id was drawn since but this one. What began
+    /// later draws greater ids.
+    pub fn with_next(&self, xid: u64, row: Witness) -> Option<Self> {
+        let is_next = self.max_id.checked_add(1) == Some(row.id) && xid >= self.next_xid;
+        if !is_next || !self.is_settled() {
+            return None;
+        }
+        let next_xid = xid.checked_add(1)?;
+        let mut newest = Witnesses::default();
+        newest.take(xid, row);
+        Some(Self {
+            snapshot: Snapshot {
+                xmax: next_xid,
+                in_progress: Vec::new(),
+            },
+            next_xid,
+            max_id: row.id,
+            witnesses: newest.kept(&self.witnesses),
+        })
+    }
+
     /// Whether every transaction below an id had ended.
     pub fn has_ended_below(&self, xid: u64) -> bool {
         let Snapshot { xmax, in_progress } = &self.snapshot;

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::credit::Credit;
-use super::filter::Filter;
 use super::session::Session;
 use crate::journal::history::SharedPage;
 use crate::journal::reader::Gap;
@@ -49,9 +48,7 @@ pub enum Positions {
 pub struct Subscription {
     /// Whether it is told positions.
     pub positions: Positions,
-    /// Which events it hears.
-    filter: Filter,
-    /// What it has seen, with what it does not hear.
+    /// What it has seen.
     place: Position,
     mode: Mode,
 }
@@ -79,21 +76,19 @@ struct Gone;
 
 impl Subscription {
     /// A client that hears all from now on.
-    pub fn from_now(recent: &Recent, positions: Positions, filter: Filter) -> Self {
+    pub fn from_now(recent: &Recent, positions: Positions) -> Self {
         let (cursor, place) = recent.join();
         Self {
             positions,
-            filter,
             place,
             mode: Mode::Live(cursor, None),
         }
     }
 
     /// A client that comes back.
-    pub fn from_position(place: Position, filter: Filter) -> Self {
+    pub fn from_position(place: Position) -> Self {
         Self {
             positions: Positions::Sent,
-            filter,
             place,
             mode: Mode::Journal,
         }
@@ -225,10 +220,6 @@ impl Subscriber {
             Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
             None => event.position(),
         };
-        if !self.subscription.filter.hears(&event.event) {
-            self.subscription.place = position;
-            return Ok(());
-        }
         self.credit
             .time(event.changed_at, FRAME_TEXT_BYTES + event.json.get().len());
         self.send(&event.json, position).await
@@ -255,9 +246,7 @@ impl Subscriber {
         };
         let reads = self.sources.recent.reads();
         for event in &page.events {
-            if self.subscription.filter.hears(&event.event) {
-                self.send(&event.json, event.position()).await?;
-            }
+            self.send(&event.json, event.position()).await?;
         }
         self.subscription.place = page.end.clone();
         if page.reached_now {

@@ -3,6 +3,7 @@
 //! Whether a transaction rang shows when it is prepared: Postgres refuses to.
 
 mod hammer;
+mod told;
 
 use crate::support::postgres::Session;
 use crate::support::{End, Program, Server, wait_until};

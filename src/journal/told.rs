@@ -1,0 +1,173 @@
+//! A row change as its notification tells it, which saves the read of the journal.
+//!
+//! It may be taken only where nothing can have come between: when all that had begun
+//! had ended, and nobody else drew an id since. What begins later draws greater ids.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use serde::Deserialize;
+use serde_json::value::to_raw_value;
+
+use super::batch::{Batch, JournalEvent};
+use super::position::Position;
+use super::translate::{Change, Enabled, Meaning, PricingRow, Reason, meaning_of};
+use super::witness::Witness;
+use crate::store::services::Availability;
+
+/// A changed pricing, as `space_events.told` writes it.
+#[derive(Debug, Deserialize)]
+pub struct Told(
+    /// The id of the row in the journal.
+    i64,
+    /// Its transaction.
+    u64,
+    /// When it changed, in microseconds after 1970.
+    i64,
+    /// The service's name.
+    String,
+    /// The version before,
+    Option<String>,
+    /// and after.
+    Option<String>,
+    /// The availability before,
+    Option<Availability>,
+    /// and after.
+    Option<Availability>,
+    /// Whether the service is disabled.
+    bool,
+);
+
+/// What a [`Told`] is behind a position.
+#[derive(Debug)]
+pub struct Step {
+    /// Its event, or why it has none.
+    pub event: Result<Arc<JournalEvent>, Reason>,
+    /// The position behind it.
+    pub end: Position,
+}
+
+impl Told {
+    /// Reads the text of a notification; `None` if it tells nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The step from a position, as the batch numbered `number`; `None` if the journal
+    /// has to be read.
+    pub fn step(self, from: &Position, number: u64) -> Option<Step> {
+        let Self(
+            id,
+            xid,
+            changed_at_us,
+            service_name,
+            version_before,
+            version_after,
+            availability_before,
+            availability_after,
+            is_disabled,
+        ) = self;
+        if from.within.is_some() {
+            return None;
+        }
+        let row = Witness::new(id, xid, changed_at_us);
+        let next = Arc::new(from.base.with_next(xid, row)?);
+        let changed_at = DateTime::from_timestamp_micros(changed_at_us)?;
+        let service = if is_disabled {
+            Enabled::No
+        } else {
+            Enabled::Yes
+        };
+        let pricing = |version, availability| {
+            Some(PricingRow {
+                version: version?,
+                availability: availability?,
+            })
+        };
+        let change = Change::Pricing {
+            before: pricing(version_before, availability_before),
+            after: pricing(version_after, availability_after),
+            service_before: service,
+            service_after: service,
+        };
+        let event = match meaning_of(&service_name, change) {
+            Meaning::Nothing(reason) => Err(reason),
+            Meaning::Event(event) => Ok(Arc::new(JournalEvent {
+                json: to_raw_value(&event).ok()?,
+                event,
+                row,
+                through: id,
+                xid,
+                changed_at,
+                batch: Arc::new(Batch {
+                    base: Arc::clone(&from.base),
+                    next: Arc::clone(&next),
+                    number,
+                }),
+            })),
+        };
+        Some(Step {
+            event,
+            end: Position::after(next),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Seen;
+
+    fn position(snapshot: &str, begun: u64) -> Position {
+        Position::after(Arc::new(
+            Seen::parse(snapshot, begun, 100).expect("a snapshot"),
+        ))
+    }
+
+    fn told(id: i64, xid: u64) -> Told {
+        let text =
+            format!(r#"[{id},{xid},1700000000000000,"Zoom",null,"2024",null,"active",false]"#);
+        Told::parse(&text).expect("a change")
+    }
+
+    #[test]
+    fn a_change_is_taken_only_where_nothing_can_have_come_between() {
+        for (snapshot, begun, id, xid, taken) in [
+            ("20:20:", 0, 101, 20, true),
+            ("20:20:", 0, 101, 35, true),
+            // Somebody drew an id between.
+            ("20:20:", 0, 102, 20, false),
+            // It was seen.
+            ("20:20:", 0, 100, 20, false),
+            // A transaction that may write late, listed or not.
+            ("10:20:10", 0, 101, 20, false),
+            ("20:20:", 1, 101, 21, false),
+            // A number that was given out before.
+            ("20:20:", 0, 101, 19, false),
+        ] {
+            let step = told(id, xid).step(&position(snapshot, begun), 1);
+            assert_eq!(step.is_some(), taken, "{snapshot} {begun} {id} {xid}");
+            let Some(Step { event, end }) = step else {
+                continue;
+            };
+            let event = event.expect("an event");
+            assert_eq!(event.position(), end);
+            assert!(end.base.is_settled() && end.base.has(id, xid));
+            assert!(!end.base.has(id + 1, xid) && !end.base.has(id, xid + 1));
+            assert!(end.base.covers(&position(snapshot, begun).base));
+        }
+    }
+
+    #[test]
+    fn other_texts_tell_nothing() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "[1,2]",
+            r#"[1,"2",3,"Zoom",null,null,null,null,false]"#,
+        ] {
+            assert!(Told::parse(text).is_none(), "{text}");
+        }
+    }
+}
