@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
-use crate::event::Event;
+use crate::event::{Code, Event};
 
 /// The document.
 pub fn document() -> Value {
@@ -155,6 +155,18 @@ fn handshake() -> [(&'static str, Value); 3] {
                             "type": ["string", "null"],
                             "description": "Asks for positions. Empty: from now on. A position: first everything that committed after it, with no gap and nothing twice.",
                         },
+                        "services": {
+                            "type": ["array", "null"],
+                            "description": "Asks for the events of these services alone, in any case. They need not exist yet.",
+                            "items": { "type": "string", "pattern": "^[^\\u0000]*[^\\u0000 \\t\\r\\n][^\\u0000]*$" },
+                            "minItems": 1,
+                        },
+                        "codes": {
+                            "type": ["array", "null"],
+                            "description": "Asks for these events alone.",
+                            "items": { "type": "string", "enum": Code::ALL.map(Code::as_str) },
+                            "minItems": 1,
+                        },
                         "apiKey": {
                             "type": "string",
                             "description": "A key, where SOCKET_AUTH is `key`.",
@@ -185,7 +197,7 @@ fn handshake() -> [(&'static str, Value); 3] {
                         "message": {
                             "type": "string",
                             "description": "Begins with a code. POSITION_EXPIRED: list again, and subscribe from there.",
-                            "pattern": "^(UNAUTHORIZED|UNAVAILABLE|POSITION_INVALID|POSITION_EXPIRED): ",
+                            "pattern": "^(UNAUTHORIZED|UNAVAILABLE|FILTER_INVALID|POSITION_INVALID|POSITION_EXPIRED): ",
                         },
                     },
                     "required": ["message"],

@@ -25,6 +25,7 @@ mod deploy;
 mod embedded_postgres;
 mod examples;
 mod faults;
+mod filters;
 mod following;
 mod frames;
 mod history;

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod places;
 pub mod session;
+pub mod filter;
 pub mod websocket;
 pub mod engine;
 pub mod credit;
@@ -33,6 +34,7 @@ use crate::journal::Position;
 use crate::journal::history::PositionRefused;
 use crate::metrics::{Ended, Metrics};
 use engine::Engine;
+use filter::{Filter, FilterInvalid};
 use places::Places;
 use session::{Session, Sessions};
 use subscriber::{Positions, Sources, Subscription};
@@ -44,7 +46,8 @@ pub const NAMESPACE: &str = "/pricings";
 
 /// How many packets Engine.IO keeps for a client.
 const CHANNEL_PACKETS: usize = 512;
-/// The longest message that a client may send: a handshake with its position.
+/// The longest message that a client may send: a handshake with its position and the
+/// part that it asks for.
 const MAX_INCOMING_BYTES: usize = 16 * 1024;
 /// The most that a POST may hold, and an answer to a poll with more than one packet.
 const MAX_PAYLOAD_BYTES: u64 = 64 * 1024;
@@ -243,6 +246,8 @@ enum Refusal {
     #[error("UNAUTHORIZED: an API key is needed, as `auth: {{apiKey}}` or as the header x-api-key")]
     Unauthorized,
     #[error(transparent)]
+    Filter(#[from] FilterInvalid),
+    #[error(transparent)]
     Position(#[from] PositionRefused),
 }
 
@@ -282,15 +287,16 @@ impl Handshake {
 
     async fn subscription(&self, auth: Option<&Value>) -> Result<Subscription, Refusal> {
         let recent = &self.sources.recent;
+        let filter = Filter::from_auth(auth)?;
         match auth.and_then(|auth| auth.get("since")) {
-            None | Some(Value::Null) => Ok(Subscription::from_now(recent, Positions::Left)),
+            None | Some(Value::Null) => Ok(Subscription::from_now(recent, Positions::Left, filter)),
             Some(Value::String(since)) if since.is_empty() => {
-                Ok(Subscription::from_now(recent, Positions::Sent))
+                Ok(Subscription::from_now(recent, Positions::Sent, filter))
             }
             Some(Value::String(since)) => {
                 let position = self.sources.history.decode(since)?;
                 self.check(&position).await?;
-                Ok(Subscription::from_position(position))
+                Ok(Subscription::from_position(position, filter))
             }
             Some(_) => Err(PositionRefused::Invalid("a text was expected").into()),
         }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::credit::Credit;
+use super::filter::Filter;
 use super::session::Session;
 use crate::journal::history::SharedPage;
 use crate::journal::reader::Gap;
@@ -48,7 +49,9 @@ pub enum Positions {
 pub struct Subscription {
     /// Whether it is told positions.
     pub positions: Positions,
-    /// What it has seen.
+    /// Which events it hears.
+    filter: Filter,
+    /// What it has seen, with what it does not hear.
     place: Position,
     mode: Mode,
 }
@@ -76,19 +79,21 @@ struct Gone;
 
 impl Subscription {
     /// A client that hears all from now on.
-    pub fn from_now(recent: &Recent, positions: Positions) -> Self {
+    pub fn from_now(recent: &Recent, positions: Positions, filter: Filter) -> Self {
         let (cursor, place) = recent.join();
         Self {
             positions,
+            filter,
             place,
             mode: Mode::Live(cursor, None),
         }
     }
 
     /// A client that comes back.
-    pub fn from_position(place: Position) -> Self {
+    pub fn from_position(place: Position, filter: Filter) -> Self {
         Self {
             positions: Positions::Sent,
+            filter,
             place,
             mode: Mode::Journal,
         }
@@ -220,6 +225,10 @@ impl Subscriber {
             Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
             None => event.position(),
         };
+        if !self.subscription.filter.hears(&event.event) {
+            self.subscription.place = position;
+            return Ok(());
+        }
         self.credit
             .time(event.changed_at, FRAME_TEXT_BYTES + event.json.get().len());
         self.send(&event.json, position).await
@@ -246,7 +255,9 @@ impl Subscriber {
         };
         let reads = self.sources.recent.reads();
         for event in &page.events {
-            self.send(&event.json, event.position()).await?;
+            if self.subscription.filter.hears(&event.event) {
+                self.send(&event.json, event.position()).await?;
+            }
         }
         self.subscription.place = page.end.clone();
         if page.reached_now {

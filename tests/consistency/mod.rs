@@ -37,6 +37,11 @@ const SERVICES: usize = 40;
 const USUAL_SECONDS: u64 = 15;
 /// Beginnings and ends of transactions.
 const ENOUGH: u64 = 300;
+/// What the client asks for that hears a part.
+const PART: &str = concat!(
+    r#","codes":["PRICING_CREATED","PRICING_ARCHIVED","SERVICE_DISABLED"]"#,
+    r#","services":["begin","END","S1","s3","S5","s7","S9","s11","S13","s15","S17","s19"]"#
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_each_client_hears_is_exactly_what_committed() {
@@ -60,6 +65,7 @@ async fn what_each_client_hears_is_exactly_what_committed() {
     let pausing = Habits {
         leaves_after: 2000,
         pauses: Duration::from_millis(500),
+        ..Habits::default()
     };
     for (name, instances, habits) in [
         ("coming and going", &instances, restless),
@@ -68,8 +74,14 @@ async fn what_each_client_hears_is_exactly_what_committed() {
     ] {
         clients.push(Hearing::returning(name, instances, habits).await);
     }
+    let choosy = Habits {
+        leaves_after: 30,
+        part: PART,
+        ..Habits::default()
+    };
+    let choosy = Hearing::returning("hearing a part", &instances, choosy).await;
     oracle.say(&scene.server.url, "begin").await;
-    for client in &clients {
+    for client in clients.iter().chain([&choosy]) {
         client.hears_all_up_to("CREATED begin 1").await;
     }
 
@@ -95,7 +107,9 @@ async fn what_each_client_hears_is_exactly_what_committed() {
     }
     oracle.say(&scene.server.url, "end").await;
     let committed = oracle.committed(&scene.server.url, &spans).await;
-    for client in &clients {
+    let part = committed.part(is_of_the_part);
+    let all = clients.iter().map(|client| (client, &committed));
+    for (client, committed) in all.chain([(&choosy, &part)]) {
         let heard = client.hears_all_up_to("CREATED end 1").await;
         if let Err(difference) = committed.check(&heard) {
             panic!("SEED={seed}: {}: {difference}", client.name());
@@ -105,10 +119,24 @@ async fn what_each_client_hears_is_exactly_what_committed() {
         "{} transactions with {} events, heard by {} clients through {} faults",
         committed.transactions(),
         committed.events(),
-        clients.len(),
+        clients.len() + 1,
         scene.faults()
     );
+    println!("{} of these events are of the part", part.events());
     assert!(committed.events() > 100, "hardly anything was written");
+    assert!(
+        part.events() > 10,
+        "hardly anything of the part was written"
+    );
+}
+
+/// Whether an event is of [`PART`].
+fn is_of_the_part(event: &str) -> bool {
+    let mut words = event.split(' ');
+    let kind = words.next().expect("a kind");
+    let service = words.next().expect("a service").strip_prefix('s');
+    let number = service.and_then(|number| number.parse::<usize>().ok());
+    kind != "ACTIVED" && number.is_some_and(|number| number % 2 == 1 && number < 20)
 }
 
 fn from_environment(name: &str) -> Option<u64> {

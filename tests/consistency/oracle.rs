@@ -95,6 +95,18 @@ impl Committed {
         tokens.collect::<std::collections::HashSet<_>>().len()
     }
 
+    /// The events that a client hears which hears a part.
+    pub fn part(&self, is_of_it: impl Fn(&str) -> bool) -> Self {
+        let mut by_service = self.by_service.clone();
+        for expected in by_service.values_mut() {
+            expected.retain(|expected| is_of_it(&expected.event));
+        }
+        Self {
+            by_service,
+            spans: self.spans.clone(),
+        }
+    }
+
     /// What is wrong with what a client heard.
     pub fn check(&self, heard: &[String]) -> Result<(), String> {
         let mut causes = Vec::new();

@@ -149,3 +149,40 @@ async fn the_handshake_is_as_it_is_described() {
     }
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_asks_for_a_part_is_as_it_is_described() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let document = document(&app, ASYNCAPI).await;
+    let payload = |name: &str| &document["components"]["messages"][name]["payload"];
+    for (auth, is_let_in) in [
+        (json!({ "services": ["Zoom"] }), true),
+        (
+            json!({ "services": ["a"], "codes": ["PRICING_ACTIVED"], "since": "" }),
+            true,
+        ),
+        (json!({ "services": null, "codes": null }), true),
+        (json!({ "services": "Zoom" }), false),
+        (json!({ "services": ["\n Zoom \n"] }), true),
+        (json!({ "services": [" \n"] }), false),
+        (json!({ "services": ["Zoom\0"] }), false),
+        (json!({ "services": [] }), false),
+        (json!({ "codes": [] }), false),
+        (json!({ "codes": ["PRICING_ACTIVATED"] }), false),
+    ] {
+        let described = conforms(&document, Draft::Draft7, payload("CONNECT"), &auth);
+        assert_eq!(described.is_ok(), is_let_in, "{auth}");
+        let mut client = Client::open(app.address).await;
+        client.send(&format!("40/pricings,{auth}")).await;
+        let answer = client.next_frame().await;
+        let (prefix, name) = match is_let_in {
+            true => ("40/pricings,", "CONNECTED"),
+            false => ("44/pricings,", "CONNECT_ERROR"),
+        };
+        let body = answer.strip_prefix(prefix).expect("the answer to expect");
+        let body = serde_json::from_str(body).expect("JSON");
+        conforms(&document, Draft::Draft7, payload(name), &body).expect("a described answer");
+    }
+    app.stop().await;
+}

@@ -27,6 +27,8 @@ pub struct Habits {
     pub leaves_after: u64,
     /// It stops reading now and then, for up to so long.
     pub pauses: Duration,
+    /// The part that it asks for, with a comma before it: `,"services":["Zoom"]`.
+    pub part: &'static str,
 }
 
 impl Hearing {
@@ -44,14 +46,17 @@ impl Hearing {
     /// to one of the addresses.
     pub async fn returning(name: &str, addresses: &Addresses, habits: Habits) -> Self {
         let addresses = Arc::clone(addresses);
+        let connect = move |position: &str| {
+            format!("40/pricings,{{\"since\":\"{position}\"{}}}", habits.part)
+        };
         // The first place is taken before this returns.
-        let mut joined = Some(Client::join(one_of(&addresses), &since("")).await);
+        let mut joined = Some(Client::join(one_of(&addresses), &connect("")).await);
         let mut position = String::new();
         Self::spawn(name, async move |heard| {
             loop {
                 let joining = match joined.take() {
                     Some(client) => Ok(client),
-                    None => Client::try_join(one_of(&addresses), &since(&position)).await,
+                    None => Client::try_join(one_of(&addresses), &connect(&position)).await,
                 };
                 let mut client = match joining {
                     Ok(client) => client,
