@@ -24,15 +24,23 @@ fn main() -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let text = match cause.downcast_ref() {
+        let database = cause.downcast_ref::<sqlx::Error>();
+        let database = database.and_then(sqlx::Error::as_database_error);
+        let text = match database {
+            None => cause.to_string(),
             // Without the line in the source code of Postgres.
-            Some(sqlx::Error::Database(error)) => error.message().to_owned(),
-            _ => cause.to_string(),
+            Some(error) if error.code().as_deref() == Some("42501") => {
+                format!("{}; grant it, or name another user", error.message())
+            }
+            Some(error) => error.message().to_owned(),
         };
         if line.is_empty() {
             line = text;
         } else if !line.contains(&text) {
             line = format!("{line}: {text}");
+        }
+        if database.is_some() {
+            break;
         }
     }
     line.replace('\n', " ")

@@ -9,7 +9,7 @@ use space_events::config::Settings;
 
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::program::command;
-use crate::support::{Hearing, Server, TestApp, answer, pricing};
+use crate::support::{End, Hearing, Proxy, Server, TestApp, answer, pricing};
 
 const WORKERS: usize = 12;
 const ROUNDS: usize = 25;
@@ -102,6 +102,40 @@ fn versions(documents: &Value) -> Vec<&str> {
     documents
         .map(|document| document["version"].as_str().expect("a version"))
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_turns_to_a_standby_makes_it_503_from_the_first_request_on() {
+    let mut primary = Server::start(&[]).await;
+    let proxy = Proxy::start(&primary).await;
+    let port = proxy.url.parse::<url::Url>().expect("a URL").port();
+    let port = port.expect("a port");
+    let bouncer = PgBouncer::start_before(&primary, "127.0.0.1", port, "transaction").await;
+    let settings = Settings {
+        database_listen_url: Some(primary.url.clone()),
+        ..Settings::default()
+    };
+    let app = TestApp::start_at(&bouncer.url, settings).await;
+    let (status, _) = app.upload("/services", &pricing("Zoom", "1")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let standby = primary.standby().await;
+    proxy.switch_to(&standby);
+    primary.stop(End::Kill).await;
+    let known = async || app.get("/readyz").await.1["checks"]["database"] == "is a standby";
+    while !known().await {
+        for path in ["/services", "/services/Zoom", "/services/Zoom/pricings"] {
+            let listed = app
+                .request(Method::GET, path)
+                .send()
+                .await
+                .expect("an answer");
+            assert_eq!(listed.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(!listed.headers().contains_key("event-position"), "{path}");
+        }
+        let (status, body) = app.upload("/services", &pricing("Room", "1")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

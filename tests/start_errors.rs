@@ -123,6 +123,16 @@ async fn a_server_that_does_not_let_us_in() {
             &["DATABASE_URL: ", &at, why, what, remedy],
         );
     }
+    let migrated = command()
+        .arg("migrate")
+        .env("DATABASE_URL", &server.url)
+        .status()
+        .expect("it runs");
+    assert!(migrated.success());
+    refuses(
+        &[("DATABASE_URL", &as_role("nobody"))],
+        &["DATABASE_URL: ", &at, "permission denied", "grant it"],
+    );
     let proxy = Proxy::start(&server).await;
     let url = proxy.url.replace("sslmode=disable", "sslmode=require");
     refuses(

@@ -20,6 +20,11 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts it, with `pool_mode` such as `transaction`.
     pub async fn start(server: &Server, pool_mode: &str) -> Self {
+        Self::start_before(server, &server.socket_directory(), 5432, pool_mode).await
+    }
+
+    /// As [`PgBouncer::start`], before a proxy that is before the server.
+    pub async fn start_before(server: &Server, host: &str, port: u16, pool_mode: &str) -> Self {
         let directory = new_directory("pgbouncer");
         fs::create_dir_all(&directory).expect("a directory");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("its mode");
@@ -30,7 +35,7 @@ impl PgBouncer {
         chown(&directory, Some(uid), Some(gid)).expect("the owner of the server");
         let here = directory.display();
         let settings = format!(
-            "[databases]\n* = host={socket}\n[pgbouncer]\npool_mode = {pool_mode}\n\
+            "[databases]\n* = host={host} port={port}\n[pgbouncer]\npool_mode = {pool_mode}\n\
              listen_port = 6432\nunix_socket_dir = {here}\nlogfile = {here}/log\n\
              auth_type = trust\nauth_file = {here}/users\n"
         );

@@ -17,19 +17,20 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use percent_encoding::percent_decode_str;
-use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use tokio::time::timeout;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslNegotiation};
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use sqlx::postgres::PgConnectOptions;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslNegotiation};
 
 use url::form_urlencoded::byte_serialize;
 
-use super::tls::{TlsOptions, TlsSettings, TlsStream};
+use self::given::Given;
+use super::tls::TlsSettings;
 
-const DEFAULT_PORT: u16 = 5432;
+pub use self::connect::{Connection, Unusable};
+
+mod given;
+mod connect;
+
 /// How long connecting to a host may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same where there are others to try.
@@ -39,11 +40,6 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// When TCP asks whether the server is still there: idle for so long, then so many
 /// times, with such a pause between.
 const KEEPALIVE: (Duration, u32, Duration) = (Duration::from_secs(5), 3, Duration::from_secs(2));
-
-/// What drives a [`Client`]: poll it as a future, or by `poll_message` for
-/// notifications. One type with and without TLS.
-pub type Connection =
-    tokio_postgres::Connection<tokio_postgres::Socket, TlsStream<tokio_postgres::Socket>>;
 
 /// Where a database is, and how to connect to it.
 ///
@@ -64,20 +60,6 @@ pub struct DatabaseUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidDatabaseUrl(String);
-
-/// Why a server that answers is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// It answers nothing.
-    #[error("no answer within {0:?}")]
-    Silent(Duration),
-    /// It copies a primary.
-    #[error("it is a standby")]
-    Standby,
-    /// Its sessions do not write, where `target_session_attrs=read-write` asks for it.
-    #[error("it is read-only, and target_session_attrs is read-write")]
-    ReadOnly,
-}
 
 impl DatabaseUrl {
     /// Reads a URL: `postgres://user:password@host:port,…/database?option=value&…`,
@@ -173,19 +155,6 @@ impl DatabaseUrl {
         })
     }
 
-    /// The same database, at one host after another.
-    fn each_host(&self) -> Vec<Self> {
-        let mut hosts = self.hosts.clone();
-        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
-            fastrand::shuffle(&mut hosts);
-        }
-        let at = |host| Self {
-            hosts: vec![host],
-            ..self.clone()
-        };
-        hosts.into_iter().map(at).collect()
-    }
-
     /// The hosts and their ports, as they are written in a URL.
     pub fn hosts(&self) -> String {
         let written = self.hosts.iter().map(|(host, port)| match host {
@@ -246,238 +215,6 @@ impl DatabaseUrl {
         };
         self.tls.on(host).set(options)
     }
-
-    /// Connects with tokio-postgres to the first host that is a primary. Nothing
-    /// happens on the connection until the second part is polled. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`connect_to_primary`](Self::connect_to_primary).
-    pub async fn connect(&self, application_name: &str) -> anyhow::Result<(Client, Connection)> {
-        let (_, client, connection) = self.connect_to_primary(application_name).await?;
-        Ok((client, connection))
-    }
-
-    /// Connects with sqlx to the first host that is a primary.
-    ///
-    /// # Errors
-    ///
-    /// As those of [`connect_to_primary`](Self::connect_to_primary).
-    pub async fn connect_sqlx(&self, application_name: &str) -> anyhow::Result<PgConnection> {
-        let (primary, ..) = self.connect_to_primary(application_name).await?;
-        let connecting = primary.sqlx_options(application_name).connect().await;
-        connecting.with_context(|| format!("connect to {primary}"))
-    }
-
-    /// As [`connect`](Self::connect); the URL that is returned names the host alone.
-    ///
-    /// # Errors
-    ///
-    /// What the last host answered, or that one is [`Unusable::Standby`], since then
-    /// the primary may come: the server cannot be reached, refuses, has no TLS or an
-    /// untrusted certificate where `sslmode` asks for them, or takes longer than
-    /// `connect_timeout`; a certificate file that cannot be read.
-    pub async fn connect_to_primary(
-        &self,
-        application_name: &str,
-    ) -> anyhow::Result<(Self, Client, Connection)> {
-        let mut why: Option<anyhow::Error> = None;
-        for url in self.each_host() {
-            // The drivers' own limit is for the TCP connection alone: a server that
-            // accepts and says nothing would hold us for ever.
-            let limit = self.connect_timeout();
-            let connected = match timeout(limit, url.connect_to_host(application_name)).await {
-                Ok(connected) => connected,
-                Err(_) => Err(Unusable::Silent(limit).into()),
-            };
-            match connected.with_context(|| format!("connect to {url}")) {
-                Ok((client, connection)) => return Ok((url, client, connection)),
-                Err(error) => {
-                    if why.as_ref().is_none_or(|why| !is_standby(why)) {
-                        why = Some(error);
-                    }
-                }
-            }
-        }
-        Err(why.expect("a URL has a host"))
-    }
-
-    async fn connect_to_host(
-        &self,
-        application_name: &str,
-    ) -> anyhow::Result<(Client, Connection)> {
-        let (host, port) = self.host();
-        let tls = self.tls.on(host);
-        let mut config = self.config.clone();
-        config
-            .port(*port)
-            .application_name(application_name)
-            .ssl_mode(tls.tokio_postgres_mode());
-        match host {
-            Host::Tcp(host) => config.host(host),
-            Host::Unix(directory) => config.host_path(directory),
-        };
-        if let Some(options) = self.sqlx_options(application_name).get_options() {
-            config.options(options);
-        }
-        let (client, mut connection) = config.connect(tls.connector().await?).await?;
-        let answer = tokio::select! {
-            answer = client.simple_query(
-                "select pg_is_in_recovery(), current_setting('transaction_read_only')",
-            ) => answer?,
-            ended = &mut connection => {
-                ended?;
-                anyhow::bail!("the server ended the connection");
-            }
-        };
-        let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((row.get(0), row.get(1))),
-            _ => None,
-        });
-        match row {
-            Some((Some("f"), Some("off"))) => {}
-            Some((Some("f"), _)) if !self.writes => {}
-            Some((Some("f"), _)) => return Err(Unusable::ReadOnly.into()),
-            _ => return Err(Unusable::Standby.into()),
-        }
-        Ok((client, connection))
-    }
-}
-
-fn is_standby(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Unusable>() == Some(&Unusable::Standby)
-}
-
-/// What tokio-postgres does not know, or reads otherwise than libpq.
-#[derive(Debug, Default)]
-struct Given {
-    hosts: Option<String>,
-    ports: Option<String>,
-    tls: TlsOptions,
-    writes: bool,
-    tcp_user_timeout: Option<Duration>,
-    keepalives_count: Option<u32>,
-}
-
-impl Given {
-    /// Whether the option is one of these.
-    fn take(&mut self, option: &str) -> Result<bool, InvalidDatabaseUrl> {
-        let (name, value) = option
-            .split_once('=')
-            .ok_or_else(|| invalid("an option has no value"))?;
-        // Whatever else stands here may be part of a password that was not encoded.
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(invalid("the name of an option is malformed"));
-        }
-        let value = percent_decode_str(value)
-            .decode_utf8()
-            .map_err(|_| invalid(format!("option `{name}` is not UTF-8")))?
-            .into_owned();
-        let must_be = |allowed: &str| {
-            invalid(format!(
-                "option `{name}` is `{value}`; it must be {allowed}"
-            ))
-        };
-        match name {
-            "host" => self.hosts = Some(value),
-            "port" => self.ports = Some(value),
-            "sslmode" => self.tls.mode = Some(value),
-            "sslrootcert" => self.tls.root_cert = Some(value),
-            "sslcert" => self.tls.cert = Some(value),
-            "sslkey" => self.tls.key = Some(value),
-            // JDBC's word, which libpq takes too.
-            "ssl" if value == "true" => self.tls.mode = Some("require".to_owned()),
-            "channel_binding" => match value.as_str() {
-                "disable" | "prefer" => self.tls.binds_channel = false,
-                "require" => self.tls.binds_channel = true,
-                _ => return Err(must_be("disable, prefer or require")),
-            },
-            "target_session_attrs" => match value.as_str() {
-                "any" | "primary" => self.writes = false,
-                "read-write" => self.writes = true,
-                _ => {
-                    return Err(must_be(
-                        "any, primary or read-write, since a standby is never used",
-                    ));
-                }
-            },
-            "tcp_user_timeout" => {
-                let milliseconds = value.parse().map_err(|_| must_be("a whole number"))?;
-                self.tcp_user_timeout =
-                    Some(Duration::from_millis(milliseconds)).filter(|limit| !limit.is_zero());
-            }
-            "keepalives_count" => {
-                self.keepalives_count = Some(value.parse().map_err(|_| must_be("a whole number"))?);
-            }
-            "gssencmode" if value == "require" => return Err(must_be("disable or prefer")),
-            "hostaddr" => return Err(invalid("option `hostaddr` is not supported; use `host`")),
-            // Without effect here: the name is ours, and the encoding always UTF-8.
-            "application_name" | "fallback_application_name" | "client_encoding" | "gssencmode" => {
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// The hosts: those of options before those of the address, as in libpq.
-    fn hosts(
-        &self,
-        authority: &str,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Vec<(Host, u16)>, InvalidDatabaseUrl> {
-        let mut config = match (&self.hosts, authority) {
-            (Some(_), _) => Config::new(),
-            (None, authority) => parsed(authority)?,
-        };
-        let hosts = self.hosts.clone().or_else(|| environment("PGHOST"));
-        let hosts = hosts.filter(|_| config.get_hosts().is_empty());
-        for host in hosts.iter().flat_map(|hosts| hosts.split(',')) {
-            config.host(host);
-        }
-        let no_port = config.get_ports().is_empty();
-        let ports = self
-            .ports
-            .clone()
-            .or_else(|| environment("PGPORT").filter(|_| no_port));
-        let ports: Vec<u16> = match &ports {
-            None => config.get_ports().to_vec(),
-            Some(ports) => ports
-                .split(',')
-                .map(|port| {
-                    if port.is_empty() {
-                        Ok(DEFAULT_PORT)
-                    } else {
-                        port.parse()
-                    }
-                })
-                .collect::<Result<_, _>>()
-                .map_err(|_| invalid(PORT))?,
-        };
-        if ports.contains(&0) {
-            return Err(invalid(PORT));
-        }
-        let first = ports.first().copied().unwrap_or(DEFAULT_PORT);
-        if config.get_hosts().is_empty() {
-            config.host(local_host(first));
-        }
-        let hosts = config.get_hosts();
-        if ports.len() > 1 && ports.len() != hosts.len() {
-            return Err(invalid("there must be one port, or as many as hosts"));
-        }
-        let located = hosts.iter().enumerate().map(|(i, host)| {
-            let port = ports.get(i).copied().unwrap_or(first);
-            match host {
-                Host::Tcp(name) if name.is_empty() => Ok((Host::Tcp(local_host(port)), port)),
-                Host::Tcp(name)
-                    if name.contains(|c: char| !c.is_alphanumeric() && !"-._:".contains(c)) =>
-                {
-                    Err(invalid("a host is malformed"))
-                }
-                host => Ok((host.clone(), port)),
-            }
-        });
-        located.collect()
-    }
 }
 
 const PORT: &str = "a port must be a number from 1 to 65535";
@@ -536,9 +273,10 @@ fn os_user() -> Option<String> {
     user.ok().flatten().map(|user| user.name)
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> InvalidDatabaseUrl {
+pub(in crate::store) fn invalid(message: impl Into<String>) -> InvalidDatabaseUrl {
     InvalidDatabaseUrl(message.into())
 }
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
