@@ -5,6 +5,7 @@
 //! can be told from the time an answer takes. Keys are never logged or shown.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, header};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -53,23 +54,6 @@ impl Scope {
             _ => None,
         }
     }
-
-    fn rank(self) -> u8 {
-        match self {
-            Self::Evaluation => 1,
-            Self::Management => 2,
-            Self::All => 3,
-        }
-    }
-
-    fn of_rank(rank: u8) -> Option<Self> {
-        match rank {
-            1 => Some(Self::Evaluation),
-            2 => Some(Self::Management),
-            3 => Some(Self::All),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Scope {
@@ -107,21 +91,34 @@ pub enum InvalidApiKeys {
     /// Which of the two scopes holds would be a guess.
     #[error("the key of entry {0} is listed before")]
     Repeated(usize),
+    /// Nobody could tell from the log which key it was.
+    #[error("the name of entry {0} is another's too")]
+    NameRepeated(usize),
 }
 
-/// The configured keys, each with its scope.
+/// The configured keys, each with its scope and its name.
 #[derive(Default)]
-pub struct ApiKeys(Vec<(PaddedKey, Scope)>);
+pub struct ApiKeys(Vec<(PaddedKey, KnownKey)>);
+
+/// What is known of a key, and may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// What it may do.
+    pub scope: Scope,
+    /// As the settings name it; else its place among them: `#1`.
+    pub name: Arc<str>,
+}
 
 impl ApiKeys {
-    /// Reads `key:SCOPE,key:SCOPE`. A key may hold colons; its scope follows the
-    /// last one. Blank text means no keys.
+    /// Reads `key:SCOPE,name=key:SCOPE`. A key may hold colons; its scope follows the
+    /// last one. A name has letters, digits and `-_.`; the signs that base64 puts at
+    /// its end make no name. Blank text means no keys.
     ///
     /// # Errors
     ///
     /// The first entry that is not a key and a scope.
     pub fn parse(list: &str) -> Result<Self, InvalidApiKeys> {
-        let mut keys: Vec<(PaddedKey, Scope)> = Vec::new();
+        let mut keys: Vec<(PaddedKey, KnownKey)> = Vec::new();
         if list.trim().is_empty() {
             return Ok(Self(keys));
         }
@@ -134,6 +131,10 @@ impl ApiKeys {
                 .rsplit_once(':')
                 .and_then(|(key, scope)| Some((key, Scope::parse(scope)?)))
                 .ok_or(InvalidApiKeys::NoScope(number))?;
+            let (name, key) = match named(key) {
+                Some((name, key)) => (name.into(), key),
+                None => (format!("#{number}").into(), key),
+            };
             if key.is_empty() {
                 return Err(InvalidApiKeys::NoKey(number));
             }
@@ -144,7 +145,11 @@ impl ApiKeys {
             if keys.iter().any(|(known, _)| bool::from(known.ct_eq(&key))) {
                 return Err(InvalidApiKeys::Repeated(number));
             }
-            keys.push((key, scope));
+            let known = KnownKey { scope, name };
+            if keys.iter().any(|(_, other)| other.name == known.name) {
+                return Err(InvalidApiKeys::NameRepeated(number));
+            }
+            keys.push((key, known));
         }
         Ok(Self(keys))
     }
@@ -154,16 +159,25 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
-    /// The scope of a presented key, if it is one of ours. Takes the same time
-    /// for every key of up to [`MAX_KEY_BYTES`].
-    pub fn scope_of(&self, presented: &str) -> Option<Scope> {
+    /// A presented key, if it is one of ours. Takes the same time for every key of up
+    /// to [`MAX_KEY_BYTES`].
+    pub fn find(&self, presented: &str) -> Option<&KnownKey> {
         let presented = PaddedKey::new(presented.as_bytes())?;
-        let mut rank = 0;
-        for (key, scope) in &self.0 {
-            rank.conditional_assign(&scope.rank(), key.ct_eq(&presented));
+        let mut found = u64::MAX;
+        for ((key, _), number) in self.0.iter().zip(0..) {
+            found.conditional_assign(&number, key.ct_eq(&presented));
         }
-        Scope::of_rank(rank)
+        let (_, known) = self.0.get(usize::try_from(found).ok()?)?;
+        Some(known)
     }
+}
+
+/// A name and a key, where an entry has both.
+fn named(text: &str) -> Option<(&str, &str)> {
+    let (name, key) = text.split_once('=')?;
+    let is_name = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    let is_named = !name.is_empty() && name.chars().all(is_name) && key.chars().any(|c| c != '=');
+    is_named.then_some((name, key))
 }
 
 impl fmt::Debug for ApiKeys {
@@ -213,9 +227,13 @@ mod tests {
             ("READER", None),
             ("reader:EVALUATION", None),
         ] {
-            assert_eq!(keys.scope_of(presented), scope, "{presented:?}");
+            assert_eq!(
+                keys.find(presented).map(|known| known.scope),
+                scope,
+                "{presented:?}"
+            );
         }
-        assert_eq!(keys.scope_of(&"x".repeat(MAX_KEY_BYTES + 1)), None);
+        assert_eq!(keys.find(&"x".repeat(MAX_KEY_BYTES + 1)), None);
     }
 
     #[test]
@@ -253,11 +271,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_a_name_or_its_place_among_them() {
+        let keys = "reader:EVALUATION,billing=b:a=r:ALL,c2VjcmV0==:ALL,=x:ALL,my key=y:ALL";
+        let keys = ApiKeys::parse(keys).expect("a list of keys");
+        for (presented, name) in [
+            ("reader", "#1"),
+            ("b:a=r", "billing"),
+            ("c2VjcmV0==", "#3"),
+            ("=x", "#4"),
+            ("my key=y", "#5"),
+        ] {
+            let known = keys.find(presented).expect("one of them");
+            assert_eq!(&*known.name, name);
+        }
+        assert_eq!(keys.find("billing"), None);
+        assert_eq!(keys.find("billing=b:a=r"), None);
+    }
+
+    #[test]
     fn the_longest_key_counts_to_its_last_byte() {
         let longest = "k".repeat(MAX_KEY_BYTES);
         let keys = ApiKeys::parse(&format!("{longest}:ALL")).expect("a list of keys");
-        assert_eq!(keys.scope_of(&longest), Some(Scope::All));
-        assert_eq!(keys.scope_of(&"k".repeat(MAX_KEY_BYTES - 1)), None);
+        assert!(keys.find(&longest).is_some());
+        assert_eq!(keys.find(&"k".repeat(MAX_KEY_BYTES - 1)), None);
     }
 
     #[test]
@@ -265,7 +301,7 @@ mod tests {
         for list in ["", " ", "\n"] {
             let keys = ApiKeys::parse(list).expect("no keys");
             assert!(keys.is_empty(), "{list:?}");
-            assert_eq!(keys.scope_of(""), None);
+            assert_eq!(keys.find(""), None);
         }
     }
 
@@ -284,6 +320,11 @@ mod tests {
             ("secret :ALL", InvalidApiKeys::Unprintable(1)),
             ("secret:ALL,secret:EVALUATION", InvalidApiKeys::Repeated(2)),
             (too_long.as_str(), InvalidApiKeys::TooLong(2)),
+            (
+                "a=secret:ALL,a=secret2:ALL",
+                InvalidApiKeys::NameRepeated(2),
+            ),
+            ("a=secret:ALL,b=secret:ALL", InvalidApiKeys::Repeated(2)),
         ] {
             let refused = ApiKeys::parse(list).expect_err("a bad list");
             assert_eq!(refused, error, "{list:?}");

@@ -28,7 +28,7 @@ use crate::readiness::{self, Checks};
 use crate::requests::{self, REQUEST_ID};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, Outgoing, loopback};
-use crate::scrape::{self, Sights};
+use crate::scrape::{self, Limits, Sights};
 use crate::server;
 use crate::sockets::connection::MeteredListener;
 use crate::sockets::places::Places;
@@ -230,6 +230,11 @@ impl App {
             clients: sockets.clients(),
             pool: pool.clone(),
             keys: Arc::clone(&config.keys),
+            limits: Limits {
+                connections: most,
+                connections_per_address: config.max_connections_per_address.unwrap_or(0),
+                retention: config.retention,
+            },
         };
         let router = router.merge(scrape::router(sights));
         let router = requests::around(guard(router, config)?, Arc::clone(&metrics), REQUEST_LIMIT);
@@ -326,16 +331,20 @@ impl App {
 /// needed to reach the database again when all are taken.
 fn most_connections(config: &Config) -> usize {
     const OTHER_FILES: usize = 128;
+    const USUAL_CONNECTIONS: usize = 20_000;
     let files = usize::try_from(open_files::raise_limit()).unwrap_or(usize::MAX);
     let most = files.saturating_sub(OTHER_FILES).max(files / 2);
-    if most < config.max_connections {
-        info!(
-            MAX_CONNECTIONS = config.max_connections,
+    let Some(wanted) = config.max_connections else {
+        return most.min(USUAL_CONNECTIONS);
+    };
+    if most < wanted {
+        warn!(
+            MAX_CONNECTIONS = wanted,
             connections = most,
             "the limit of open files (ulimit -n) allows fewer connections"
         );
     }
-    most.min(config.max_connections)
+    most.min(wanted)
 }
 
 /// What stands before REST and Socket.IO alike.

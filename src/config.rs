@@ -65,8 +65,8 @@ pub struct Settings {
     /// The port to listen on; 0 takes a free one [default: 5403].
     #[arg(long, env, global = true)]
     pub port: Option<String>,
-    /// `key:SCOPE,key:SCOPE` with SCOPE one of ALL, MANAGEMENT, EVALUATION; none:
-    /// no key is asked for, and only loopback is served.
+    /// `key:SCOPE,name=key:SCOPE` with SCOPE one of ALL, MANAGEMENT, EVALUATION; the
+    /// log shows the names. None: no key is asked for, and only loopback is served.
     #[arg(long, env, global = true, hide_env_values = true)]
     pub api_keys: Option<String>,
     /// The origins allowed in a browser, with commas [default: *].
@@ -127,8 +127,9 @@ pub struct Config {
     pub pricing_url_allow: Vec<AllowedHost>,
     /// How many connections to the database REST may use at once.
     pub database_pool_size: NonZeroU32,
-    /// How many connections may be open.
-    pub max_connections: usize,
+    /// How many connections may be open; none: 20,000, or as many as the limit of open
+    /// files allows.
+    pub max_connections: Option<usize>,
     /// How many of them from one address; none: as many as there may be.
     pub max_connections_per_address: Option<usize>,
 }
@@ -203,10 +204,10 @@ impl Config {
                 })?,
             },
             max_connections: match given(settings.max_connections) {
-                None => 20_000,
-                Some(text) => text.parse().ok().filter(|most| *most > 0).with_context(|| {
+                None => None,
+                Some(text) => Some(text.parse().ok().filter(|most| *most > 0).with_context(|| {
                     format!("MAX_CONNECTIONS: expected a number from 1 on, found `{text}`")
-                })?,
+                })?),
             },
             max_connections_per_address: match given(settings.max_connections_per_address) {
                 None => None,

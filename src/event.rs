@@ -1,4 +1,4 @@
-//! The four events: the contract with clients.
+//! The four events, and the reasons why a change is none: the contract with clients.
 //!
 //! The names of the codes, and the order of the keys, are those of SPACE;
 //! clients compare them as text.
@@ -117,6 +117,63 @@ pub struct Service {
     pub service_name: String,
 }
 
+/// Why a recorded change is not announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The service is disabled: nothing about its pricings is announced.
+    ServiceIsDisabled,
+    /// An archived pricing was deleted: it was not offered before either.
+    WasArchived,
+    /// A disabled service was deleted: that it is gone was announced when it was disabled.
+    WasDisabled,
+    /// A service was enabled: its active pricings are announced, each for itself.
+    ServiceEnabled,
+    /// What is offered is the same as before.
+    SameOffer,
+}
+
+impl Reason {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [
+        Self::ServiceIsDisabled,
+        Self::WasArchived,
+        Self::WasDisabled,
+        Self::ServiceEnabled,
+        Self::SameOffer,
+    ];
+
+    /// As it is in JSON and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceIsDisabled => "service_is_disabled",
+            Self::WasArchived => "was_archived",
+            Self::WasDisabled => "was_disabled",
+            Self::ServiceEnabled => "service_enabled",
+            Self::SameOffer => "same_offer",
+        }
+    }
+
+    /// One sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::ServiceIsDisabled => {
+                "The service is disabled, so nothing about its pricings is announced."
+            }
+            Self::WasArchived => {
+                "The pricing was archived before it was deleted, so it was not offered any more."
+            }
+            Self::WasDisabled => {
+                "The service was disabled before it was deleted; SERVICE_DISABLED was announced then."
+            }
+            Self::ServiceEnabled => {
+                "A service that is enabled has no event of its own; each of its active pricings is announced."
+            }
+            Self::SameOffer => "The same is offered as before.",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +218,15 @@ mod tests {
                 format!("\"{}\"", code.as_str())
             );
             assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+    }
+
+    #[test]
+    fn each_reason_has_one_name_and_a_sentence() {
+        for reason in Reason::ALL {
+            let name = serde_json::to_string(&reason).expect("JSON");
+            assert_eq!(name, format!("\"{}\"", reason.as_str()));
+            assert!(reason.sentence().ends_with('.'), "{reason:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
@@ -15,9 +15,11 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use tracing::{Instrument as _, debug, error_span, info};
 
+use crate::api_key::KnownKey;
 use crate::metrics::Metrics;
 use crate::rest::Error;
 use crate::sockets;
+use crate::sockets::connection::ConnectionInfo;
 
 /// Names a request: in its answer, and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,7 +59,8 @@ pub fn around(router: Router, metrics: Arc<Metrics>, limit: Duration) -> Router 
 }
 
 /// Changes are logged as `info`, reads and Engine.IO as `debug`. Only the path is
-/// shown: a query or a header may hold what nobody should read.
+/// shown: a query or a header may hold what nobody should read. Of a key it is its
+/// name. Behind a proxy, the client's address is the proxy's.
 async fn follow(
     State((metrics, limit)): State<(Arc<Metrics>, Duration)>,
     request: Request,
@@ -77,6 +80,8 @@ async fn follow(
             None => "none".to_owned(),
         };
         let path: String = path.chars().take(MAX_PATH_CHARS).collect();
+        let client = request.extensions().get::<ConnectInfo<ConnectionInfo>>();
+        let client = client.map(|info| tracing::field::display(info.0.address));
         // A panic drops all that the handler held, so nobody sees it half changed.
         let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
         let mut response = match timeout(limit, answering).await {
@@ -88,6 +93,8 @@ async fn follow(
         let status = response.status().as_u16();
         metrics.answered(&route, method.as_str(), status, took);
         let duration_ms = took.as_micros() as f64 / 1e3;
+        let key = response.extensions_mut().remove::<KnownKey>();
+        let key = key.as_ref().map(|key| &*key.name);
         macro_rules! log {
             ($level:ident) => {
                 $level!(
@@ -95,6 +102,8 @@ async fn follow(
                     request.path = path,
                     response.status = status,
                     duration_ms,
+                    client,
+                    key,
                     "answered"
                 )
             };

@@ -24,6 +24,7 @@ use tracing::debug;
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::Recent;
+use crate::metrics::process::Process;
 use crate::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
 use crate::sockets::Clients;
@@ -46,6 +47,19 @@ pub struct Sights {
     pub pool: Pool,
     /// Who may know; empty: everybody.
     pub keys: Arc<ApiKeys>,
+    /// What the settings allow.
+    pub limits: Limits,
+}
+
+/// What the settings allow.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections, and as many sessions.
+    pub connections: usize,
+    /// Those of one address.
+    pub connections_per_address: usize,
+    /// How long the journal is kept.
+    pub retention: Duration,
 }
 
 /// The route.
@@ -97,7 +111,7 @@ fn knows_key(keys: &ApiKeys, headers: &HeaderMap) -> bool {
     ]
     .into_iter()
     .flatten()
-    .any(|key| keys.scope_of(key).is_some())
+    .any(|key| keys.find(key).is_some())
 }
 
 /// What the database says.
@@ -159,6 +173,26 @@ impl Sights {
             "As many of them as there may be",
             gauge(whole(most)),
         );
+        for (name, help, value) in [
+            (
+                "connections_max",
+                "How many TCP connections there may be: MAX_CONNECTIONS, or fewer where the limit of open files is lower",
+                self.limits.connections,
+            ),
+            (
+                "connections_per_address_max",
+                "How many of them from one address: MAX_CONNECTIONS_PER_ADDRESS; as many as there may be where it is 0",
+                self.limits.connections_per_address,
+            ),
+        ] {
+            now.register(name, help, gauge(whole(value)));
+        }
+        now.register_with_unit(
+            "journal_retention",
+            "How long rows are kept in the journal: EVENT_RETENTION",
+            Unit::Seconds,
+            gauge(i64::try_from(self.limits.retention.as_secs()).unwrap_or(i64::MAX)),
+        );
         now.register(
             "database_up",
             "Whether the database answered for this scrape, in time: 1 or 0; what it would have said is left out at 0",
@@ -168,15 +202,10 @@ impl Sights {
             database.register(&mut now);
         }
         prometheus_text::encode(text, &now)?;
-        if let Some(bytes) = resident_bytes() {
-            let mut process = Registry::default();
-            process.register_with_unit(
-                "process_resident_memory",
-                "Memory of the process",
-                Unit::Bytes,
-                gauge(bytes),
-            );
-            prometheus_text::encode(text, &process)?;
+        if let Some(process) = Process::read() {
+            let mut now = Registry::default();
+            process.register(&mut now);
+            prometheus_text::encode(text, &now)?;
         }
         Ok(())
     }
@@ -193,6 +222,18 @@ impl Database {
             "journal_rows",
             "Rows in the journal, as the statistics of Postgres have it",
             gauge(self.vitals.rows),
+        );
+        now.register_with_unit(
+            "journal_size",
+            "The journal on disk, with its indexes and the room that removed rows left",
+            Unit::Bytes,
+            gauge(self.vitals.bytes),
+        );
+        now.register_with_unit(
+            "oldest_transaction_age",
+            "How long the oldest transaction of this database has been open, a prepared one too; it holds back vacuuming, and with it the size of the journal. Of other users' sessions only a role with pg_read_all_stats is told; 0 if there is none",
+            Unit::Seconds,
+            float_gauge(self.vitals.oldest_transaction_age_s),
         );
         now.register_with_unit(
             "journal_oldest_row_age",
@@ -222,14 +263,4 @@ fn float_gauge(value: f64) -> Gauge<f64, AtomicU64> {
 
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Where `/proc` says so.
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

@@ -131,7 +131,7 @@ async fn the_log_has_a_line_for_each_request_with_its_id_and_no_secret() {
     let database = Database::create().await;
     let mut program = Program::start(&[
         ("DATABASE_URL", &database.url),
-        ("API_KEYS", "secret-key:ALL"),
+        ("API_KEYS", "billing=secret-key:ALL"),
         ("RUST_LOG", "debug"),
         ("LOG_FORMAT", "json"),
     ]);
@@ -222,6 +222,13 @@ async fn the_log_has_a_line_for_each_request_with_its_id_and_no_secret() {
         assert_eq!(line["request.path"], path, "{line}");
         assert_eq!(line["response.status"], status, "{line}");
         assert!(line["duration_ms"].is_number(), "{line}");
+        assert_eq!(line["client"], "127.0.0.1", "{line}");
+        let key = if status == 401 {
+            Value::Null
+        } else {
+            "billing".into()
+        };
+        assert_eq!(line["key"], key, "{line}");
     }
     let failure = lines.iter().find(|line| line["level"] == "WARN");
     let failure = failure.expect("the failure is logged");

@@ -32,6 +32,7 @@ mod history;
 mod interface;
 mod lifecycle;
 mod live_page;
+mod log;
 mod limits;
 mod metrics;
 mod poolers;

@@ -8,6 +8,7 @@
 //! only while the feed [sleeps](sleep).
 
 pub mod listener;
+mod outage;
 pub mod sleep;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use anyhow::Context as _;
 use sqlx::Connection as _;
 use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::journal::reader::{Extent, Gap};
 use crate::journal::told::Step;
@@ -25,6 +26,7 @@ use crate::journal::{History, Position, Recent, Told};
 use crate::store;
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
+use outage::{Outage, Telling};
 use sleep::{POLL_INTERVAL, Sleep};
 
 /// How long Postgres may take to connect, and for each page.
@@ -95,6 +97,7 @@ impl Feed {
             recent,
             history,
             pause: FIRST_PAUSE,
+            outage: Outage::default(),
         };
         let mut listener = Some(listener);
         while !stop.is_cancelled() {
@@ -109,11 +112,14 @@ impl Feed {
                 break;
             };
             let pause = follower.lose();
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            warn!(
-                error = format!("{error:#}"),
-                pause_ms, "lost the feed; connecting again"
-            );
+            let error = format!("{error:#}");
+            match follower.outage.tell() {
+                Telling::Aloud(None) => warn!(error, "lost the feed; connecting again"),
+                Telling::Aloud(Some(lasted)) => {
+                    warn!(error, "still without the feed, after {lasted}");
+                }
+                Telling::Quietly => debug!(error, "still without the feed"),
+            }
             tokio::select! {
                 () = time::sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -130,6 +136,7 @@ struct Follower {
     history: Arc<History>,
     /// Before the next attempt to connect.
     pause: Duration,
+    outage: Outage,
 }
 
 impl Follower {
@@ -217,8 +224,9 @@ impl Follower {
     }
 
     async fn publish_step(&mut self, step: Step) {
-        if let Ok(event) = step.event {
-            self.recent.publish(&[event]).await;
+        match step.event {
+            Ok(event) => self.recent.publish(&[event]).await,
+            Err(reason) => self.recent.passed_over(&[reason]),
         }
         self.position = step.end;
         let kept_from = self.recent.kept_from();
@@ -242,7 +250,10 @@ impl Follower {
                 .context("read the journal")??;
             // Only who has read it follows it.
             if !self.recent.follows() {
-                info!("following the journal");
+                match self.outage.end() {
+                    None => info!("following the journal"),
+                    Some(lasted) => info!("following the journal again, after {lasted}"),
+                }
                 self.recent.set_follows(true);
             }
             self.pause = FIRST_PAUSE;
@@ -266,6 +277,7 @@ impl Follower {
                 }
                 self.recent.publish(chunk).await;
             }
+            self.recent.passed_over(&page.silent);
             rows += page.rows;
             self.position = page.end;
             if self.position.within.is_none() {

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
+use tracing::debug;
 
 use super::key::JournalKey;
 use super::position::Position;
@@ -199,11 +199,11 @@ impl History {
         let found = match timeout(CHECK_LIMIT, self.read_extent(&mut checks, &asked)).await {
             Ok(Ok(extent)) => Some(Arc::new(extent)),
             Ok(Err(error)) => {
-                warn!(error = format!("{error:#}"), "cannot check positions");
+                debug!(error = format!("{error:#}"), "cannot check positions");
                 None
             }
             Err(_) => {
-                warn!("cannot check positions in time");
+                debug!("cannot check positions in time");
                 None
             }
         };

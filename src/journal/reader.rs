@@ -29,9 +29,9 @@ use super::key::JournalKey;
 use super::position::{Position, Within};
 use super::recorded::{Recorded, change_of};
 use super::seen::Seen;
-use super::translate::{Meaning, Reason, meaning_of};
+use super::translate::{Meaning, meaning_of};
 use super::witness::{Witness, Witnesses, witness, witnesses};
-use crate::event::Event;
+use crate::event::{Event, Reason};
 
 /// The columns of a row change, in the order that [`change_of`] reads.
 macro_rules! columns {
@@ -233,11 +233,9 @@ order by row_changes.id desc"
 
 /// Compiling and planning anew cost more than they save in statements that find a
 /// few rows by an index, whatever the parameters; and the branches come in order only
-/// if one process reads them. A plan that was made while the journal was small would
-/// go on reading all of it, a million rows that are not committed too.
+/// if one process reads them.
 const SESSION: &str = "set jit = off; set plan_cache_mode = force_generic_plan; \
-    set max_parallel_workers_per_gather = 0; \
-    set enable_seqscan = off; set enable_bitmapscan = off";
+    set max_parallel_workers_per_gather = 0";
 
 /// Reads the journal over one connection.
 #[derive(Debug)]

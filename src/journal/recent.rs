@@ -14,12 +14,14 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::batch::JournalEvent;
 use super::position::Position;
 use super::reader::Extent;
 use super::seen::Seen;
 use super::witness::Witness;
+use crate::event::Reason;
 use crate::metrics::Metrics;
 
 /// How many events are kept.
@@ -258,6 +260,11 @@ impl Recent {
         self.head.send_replace(state.first);
     }
 
+    /// Says that the feed has read changes that mean no event.
+    pub fn passed_over(&self, reasons: &[Reason]) {
+        self.metrics.passed_over(reasons);
+    }
+
     /// Says whether the feed is connected.
     pub fn set_follows(&self, follows: bool) {
         let followed = std::mem::replace(&mut self.lock().follows, follows);
@@ -271,6 +278,13 @@ impl Recent {
         self.lock().follows
     }
 
+    /// How many rows, about, the feed has read that had not been seen at a place.
+    pub fn rows_behind(&self, place: &Position) -> i64 {
+        let seen = place.within.as_ref().map_or(0, |within| within.id);
+        let state = self.lock();
+        (state.seen.max_id - seen.max(place.base.max_id)).max(0)
+    }
+
     /// How long ago all that there was had been published.
     pub fn behind(&self) -> Duration {
         self.lock().read_at.elapsed()
@@ -282,6 +296,7 @@ impl Recent {
         self.wait_for_room(events.len()).await;
         let changes = events.iter().map(|event| (&event.event, event.changed_at));
         self.metrics.published(changes);
+        debug!(events = events.len(), "published");
         let head = {
             let mut state = self.lock();
             state.events.extend(events.iter().cloned());

@@ -11,8 +11,9 @@ use serde_json::value::to_raw_value;
 
 use super::batch::{Batch, JournalEvent};
 use super::position::Position;
-use super::translate::{Change, Enabled, Meaning, PricingRow, Reason, meaning_of};
+use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
 use super::witness::Witness;
+use crate::event::Reason;
 use crate::store::services::Availability;
 
 /// A changed pricing, as `space_events.told` writes it.

@@ -3,10 +3,7 @@
 //! The triggers record what happened to a row and whether its service was
 //! enabled then. What that means to clients is decided here and nowhere else.
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use crate::event::{Event, Pricing, Service};
+use crate::event::{Event, Pricing, Reason, Service};
 use crate::store::services::Availability;
 
 /// What changed, as the columns of `space_events.row_changes` tell it.
@@ -58,63 +55,6 @@ pub enum Meaning {
     Event(Event),
     /// It is not, for a reason.
     Nothing(Reason),
-}
-
-/// Why a recorded change is not announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The service is disabled: nothing about its pricings is announced.
-    ServiceIsDisabled,
-    /// An archived pricing was deleted: it was not offered before either.
-    WasArchived,
-    /// A disabled service was deleted: that it is gone was announced when it was disabled.
-    WasDisabled,
-    /// A service was enabled: its active pricings are announced, each for itself.
-    ServiceEnabled,
-    /// What is offered is the same as before.
-    SameOffer,
-}
-
-impl Reason {
-    /// All that there are.
-    pub const ALL: [Self; 5] = [
-        Self::ServiceIsDisabled,
-        Self::WasArchived,
-        Self::WasDisabled,
-        Self::ServiceEnabled,
-        Self::SameOffer,
-    ];
-
-    /// As it is in JSON and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ServiceIsDisabled => "service_is_disabled",
-            Self::WasArchived => "was_archived",
-            Self::WasDisabled => "was_disabled",
-            Self::ServiceEnabled => "service_enabled",
-            Self::SameOffer => "same_offer",
-        }
-    }
-
-    /// One sentence for people.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::ServiceIsDisabled => {
-                "The service is disabled, so nothing about its pricings is announced."
-            }
-            Self::WasArchived => {
-                "The pricing was archived before it was deleted, so it was not offered any more."
-            }
-            Self::WasDisabled => {
-                "The service was disabled before it was deleted; SERVICE_DISABLED was announced then."
-            }
-            Self::ServiceEnabled => {
-                "A service that is enabled has no event of its own; each of its active pricings is announced."
-            }
-            Self::SameOffer => "The same is offered as before.",
-        }
-    }
 }
 
 /// What a row change of the service `service_name` means.
@@ -280,15 +220,6 @@ mod tests {
         ];
         for (before, after, expected) in cases {
             assert_eq!(said("Zoom", Change::Service { before, after }), expected);
-        }
-    }
-
-    #[test]
-    fn each_reason_has_one_name_and_a_sentence() {
-        for reason in Reason::ALL {
-            let name = serde_json::to_string(&reason).expect("JSON");
-            assert_eq!(name, format!("\"{}\"", reason.as_str()));
-            assert!(reason.sentence().ends_with('.'), "{reason:?}");
         }
     }
 }

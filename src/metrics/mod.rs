@@ -5,6 +5,7 @@
 //! know.
 
 mod latency;
+pub mod process;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use latency::Latency;
 
-use crate::event::Event;
+use crate::event::{Event, Reason};
 
 /// What each name begins with.
 pub const PREFIX: &str = "space_events";
@@ -91,6 +92,35 @@ impl Refused {
     }
 }
 
+/// Why a client reads the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// It came back with a position.
+    CameBack,
+    /// It took the events more slowly than they came.
+    FellBehind,
+}
+
+impl CatchUp {
+    fn label(self) -> Label {
+        [(
+            "cause",
+            match self {
+                Self::CameBack => "came_back",
+                Self::FellBehind => "fell_behind",
+            },
+        )]
+    }
+}
+
+/// What handshakes are refused with from the beginning on, as [`Metrics`] counts them.
+const REFUSALS: [&str; 4] = [
+    "unauthorized",
+    "position_invalid",
+    "position_expired",
+    "unavailable",
+];
+
 /// How a request was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
@@ -114,10 +144,14 @@ pub struct Metrics {
     archived: Counter,
     activated: Counter,
     disabled: Counter,
+    silent: Family<Label, Counter>,
     change_to_publish: Latency,
     change_to_write: Latency,
     deliveries: Counter,
+    replayed: Counter,
+    catch_ups: Family<Label, Counter>,
     reading_journal: Gauge,
+    handshakes_refused: Family<[(&'static str, String); 1], Counter>,
     ended: Family<Label, Counter>,
     connections: Gauge,
     sessions: Gauge,
@@ -138,10 +172,14 @@ impl Default for Metrics {
             archived: code("PRICING_ARCHIVED"),
             activated: code("PRICING_ACTIVED"),
             disabled: code("SERVICE_DISABLED"),
+            silent: Family::default(),
             change_to_publish: Latency::default(),
             change_to_write: Latency::default(),
             deliveries: Counter::default(),
+            replayed: Counter::default(),
+            catch_ups: Family::default(),
             reading_journal: Gauge::default(),
+            handshakes_refused: Family::default(),
             ended: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
@@ -157,6 +195,16 @@ impl Default for Metrics {
         }
         for reason in [Refused::TooMany, Refused::TooManyFromAddress] {
             drop(metrics.refused.get_or_create(&reason.label()));
+        }
+        for reason in Reason::ALL {
+            drop(metrics.silent.get_or_create(&outcome(reason)));
+        }
+        for cause in [CatchUp::CameBack, CatchUp::FellBehind] {
+            drop(metrics.catch_ups.get_or_create(&cause.label()));
+        }
+        for refusal in REFUSALS {
+            let label = [("reason", refusal.to_owned())];
+            drop(metrics.handshakes_refused.get_or_create(&label));
         }
         metrics.registered(published)
     }
@@ -175,6 +223,11 @@ impl Metrics {
             "Events handed to the clients of this instance, each counted once",
             published,
         );
+        all.register(
+            "changes_not_announced",
+            "Recorded changes that mean no event, by the reason, as GET /api/v1/changes has it; those that mean one are in published",
+            self.silent.clone(),
+        );
         all.register_with_unit(
             "change_to_publish",
             "From when the trigger recorded a change, in the writer's transaction and by the clock of the database, until its event was handed to the clients, by the clock of this program: the rest of the transaction is in it, and so is any difference of the two clocks (below zero counts as zero)",
@@ -191,6 +244,21 @@ impl Metrics {
             "deliveries",
             "Events handed to Engine.IO for a client, each once per client",
             self.deliveries.clone(),
+        );
+        all.register(
+            "replayed",
+            "Those of the deliveries that were read from the journal, for clients that came back or fell behind",
+            self.replayed.clone(),
+        );
+        all.register(
+            "catch_ups",
+            "Times that a client began to read the journal",
+            self.catch_ups.clone(),
+        );
+        all.register(
+            "handshakes_refused",
+            "Clients that were refused when they wanted to join, by the word that their connect_error begins with",
+            self.handshakes_refused.clone(),
         );
         all.register(
             "clients_reading_journal",
@@ -270,8 +338,27 @@ impl Metrics {
         self.deliveries.inc();
     }
 
+    /// So many of these were read from the journal.
+    pub fn replayed(&self, events: usize) {
+        self.replayed.inc_by(events as u64);
+    }
+
+    /// Changes that mean no event were passed over.
+    pub fn passed_over(&self, reasons: &[Reason]) {
+        for reason in reasons {
+            self.silent.get_or_create(&outcome(*reason)).inc();
+        }
+    }
+
+    /// A handshake was refused, by a word such as `POSITION_EXPIRED`.
+    pub fn handshake_refused(&self, word: &str) {
+        let label = [("reason", word.to_ascii_lowercase())];
+        self.handshakes_refused.get_or_create(&label).inc();
+    }
+
     /// A client reads the journal, until the guard is dropped.
-    pub fn reading_journal(&self) -> Counted<'_> {
+    pub fn reading_journal(&self, cause: CatchUp) -> Counted<'_> {
+        self.catch_ups.get_or_create(&cause.label()).inc();
         self.reading_journal.inc();
         Counted(&self.reading_journal)
     }
@@ -330,6 +417,10 @@ impl Metrics {
     pub fn change_to_write(&self) -> Latency {
         self.change_to_write.clone()
     }
+}
+
+fn outcome(reason: Reason) -> Label {
+    [("reason", reason.as_str())]
 }
 
 /// Counts while it is there.

@@ -3,10 +3,10 @@
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::{Api, Error};
-use crate::api_key::{self, Scope};
+use crate::api_key::{self, KnownKey, Scope};
 
 /// Refuses a request whose key does not reach, before anything of its body is
 /// read. Where no keys are configured, none is asked for.
@@ -16,16 +16,23 @@ pub(super) async fn authorize(
     next: Next,
 ) -> Result<Response, Error> {
     if !api.keys.is_empty() {
-        let scope = api_key::presented(request.headers())
-            .and_then(|key| api.keys.scope_of(key))
+        let known = api_key::presented(request.headers())
+            .and_then(|key| api.keys.find(key))
             .ok_or(Error::Unauthorized)?;
+        let KnownKey { scope, .. } = known;
         let needed = needed_scope(request.method());
-        if scope < needed {
-            return Err(Error::Forbidden(format!(
+        let mut response = if *scope < needed {
+            let sentence = format!(
                 "{} needs a key of scope {needed}; this one has {scope}",
                 request.method()
-            )));
-        }
+            );
+            Error::Forbidden(sentence).into_response()
+        } else {
+            next.run(request).await
+        };
+        // For the log.
+        response.extensions_mut().insert(known.clone());
+        return Ok(response);
     }
     Ok(next.run(request).await)
 }

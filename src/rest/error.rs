@@ -7,7 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use utoipa::ToSchema;
 
 use crate::journal::history::PositionRefused;
@@ -137,11 +137,15 @@ impl IntoResponse for Error {
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => error!(error = ?self, "request failed"),
             StatusCode::SERVICE_UNAVAILABLE => {
-                let refused = match self {
-                    Self::Busy(_) => "request refused: too much is under way",
-                    _ => "request refused: the database is away",
-                };
-                warn!(error = format!("{self:#}"), "{refused}");
+                let error = format!("{self:#}");
+                match self {
+                    Self::Busy(_) => warn!(error, "request refused: too much is under way"),
+                    // Whoever looks after the connections has said so, once for all.
+                    Self::Database(sqlx::Error::Io(_)) | Self::Journal(_) | Self::Position(_) => {
+                        debug!(error, "request refused: the database is away");
+                    }
+                    _ => warn!(error, "request refused: the database is away"),
+                }
                 response
                     .headers_mut()
                     .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -13,9 +13,9 @@ use super::openapi::Invalid;
 use super::request::QueryParams;
 use super::snapshot::EventPosition;
 use super::{Api, Error};
-use crate::event::{Code, Event};
+use crate::event::{Code, Event, Reason};
 use crate::journal::history::{PAGE_ROWS, PositionRefused};
-use crate::journal::translate::{Change, Enabled, Meaning, PricingRow, Reason};
+use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
 use crate::journal::{JournalKey, Position, Recorded};
 use crate::store::services::Availability;
 

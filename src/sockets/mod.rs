@@ -27,7 +27,7 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
@@ -135,7 +135,8 @@ impl Sockets {
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
-                handshake.admit(&socket, auth.0.ok().as_ref()).await
+                let admitted = handshake.admit(&socket, auth.0.ok().as_ref()).await;
+                admitted.inspect_err(|refusal| handshake.note(&socket, refusal))
             }
         };
         let serve = async move |socket: SocketRef| handshake.serve(socket);
@@ -198,6 +199,12 @@ fn ended(reason: DisconnectReason) -> Option<Ended> {
     }
 }
 
+/// Where the client is; a proxy, if there is one before us.
+fn address_of(socket: &SocketRef) -> Option<impl tracing::Value> {
+    let session = Session::of(socket)?;
+    Some(tracing::field::display(session.address()))
+}
+
 /// Admits clients, and serves those that are in.
 struct Handshake {
     sources: Arc<Sources>,
@@ -225,6 +232,7 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
         reason: DisconnectReason,
         forget: fn(Arc<Socket>),
     ) {
+        debug!(client.id = %socket.id, reason = %reason, "a client left");
         if let Some(reason) = ended(reason) {
             self.metrics.ended(reason);
         }
@@ -274,6 +282,26 @@ impl Handshake {
         Ok(())
     }
 
+    fn note(&self, socket: &SocketRef, refusal: &Refusal) {
+        let text = refusal.to_string();
+        let word = text.split(':').next().unwrap_or_default();
+        self.sources.metrics.handshake_refused(word);
+        debug!(client.id = %socket.id, client = address_of(socket), refusal = text, "a client was refused");
+    }
+
+    /// What it has to catch up on is counted in rows of the journal, some of which may
+    /// mean no event.
+    fn note_joined(&self, socket: &SocketRef, subscription: &Subscription) {
+        debug!(
+            client.id = %socket.id,
+            client = address_of(socket),
+            transport = ?socket.transport_type(),
+            positions = ?subscription.positions,
+            behind_rows = self.sources.recent.rows_behind(subscription.place()),
+            "a client joined"
+        );
+    }
+
     fn knows_key(&self, socket: &SocketRef, auth: Option<&Value>) -> bool {
         let given = auth
             .and_then(|auth| auth.get("apiKey"))
@@ -282,7 +310,7 @@ impl Handshake {
         [given, header]
             .into_iter()
             .flatten()
-            .any(|key| self.keys.scope_of(key).is_some())
+            .any(|key| self.keys.find(key).is_some())
     }
 
     async fn subscription(&self, auth: Option<&Value>) -> Result<Subscription, Refusal> {
@@ -329,6 +357,7 @@ impl Handshake {
         let (Some(subscription), Some(session)) = (subscription, Session::of(&socket)) else {
             return;
         };
+        self.note_joined(&socket, &subscription);
         let closed = admitted.closed;
         let sources = Arc::clone(&self.sources);
         self.subscribers.spawn(subscriber::serve(

@@ -42,6 +42,7 @@ pub struct Session {
     /// Woken to end a poll that waits.
     release: Notify,
     ended: AtomicBool,
+    address: IpAddr,
     _place: Place,
 }
 
@@ -74,6 +75,7 @@ impl Sessions {
             progress: Notify::new(),
             release: Notify::new(),
             ended: AtomicBool::new(false),
+            address,
             _place: place,
         }))
     }
@@ -100,6 +102,11 @@ impl Session {
     /// The session of a client.
     pub fn of(socket: &SocketRef) -> Option<Arc<Self>> {
         socket.req_parts().extensions.get().map(Arc::clone)
+    }
+
+    /// Where its client is; a proxy, if there is one before us.
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// The connection of its websocket; none while it polls.

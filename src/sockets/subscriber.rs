@@ -24,7 +24,7 @@ use crate::journal::history::SharedPage;
 use crate::journal::reader::Gap;
 use crate::journal::recent::{Cursor, Missed};
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::{CatchUp, Ended, Metrics};
 
 /// How many recent events are taken at a time.
 const TAKE_EVENTS: usize = 64;
@@ -78,6 +78,11 @@ struct Joined {
 struct Gone;
 
 impl Subscription {
+    /// What it has seen.
+    pub fn place(&self) -> &Position {
+        &self.place
+    }
+
     /// A client that hears all from now on.
     pub fn from_now(recent: &Recent, positions: Positions, filter: Filter) -> Self {
         let (cursor, place) = recent.join();
@@ -157,20 +162,31 @@ struct Subscriber {
 
 impl Subscriber {
     async fn run(mut self) -> Gone {
+        let mut cause = CatchUp::CameBack;
         loop {
             let served = match self.subscription.mode {
-                Mode::Live(..) => self.take_recent().await,
-                Mode::Journal => {
-                    let metrics = Arc::clone(&self.sources.metrics);
-                    let _reading = metrics.reading_journal();
-                    // Large, and most clients never need it.
-                    Box::pin(self.read_journal()).await
+                Mode::Live(..) => {
+                    let served = self.take_recent().await;
+                    cause = CatchUp::FellBehind;
+                    served
                 }
+                // Large, and most clients never need it.
+                Mode::Journal => Box::pin(self.catch_up(cause)).await,
             };
             if let Err(gone) = served {
                 return gone;
             }
         }
+    }
+
+    /// Returns when the client has all that could be seen in the journal.
+    async fn catch_up(&mut self, cause: CatchUp) -> Result<(), Gone> {
+        let metrics = Arc::clone(&self.sources.metrics);
+        let _reading = metrics.reading_journal(cause);
+        while matches!(self.subscription.mode, Mode::Journal) {
+            self.read_journal().await?;
+        }
+        Ok(())
     }
 
     /// Returns when the client has fallen behind.
@@ -259,6 +275,7 @@ impl Subscriber {
                 self.send(&event.json, event.position()).await?;
             }
         }
+        self.sources.metrics.replayed(page.events.len());
         self.subscription.place = page.end.clone();
         if page.reached_now {
             // What was published before `head` was visible to the page. Later

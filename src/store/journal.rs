@@ -261,6 +261,11 @@ pub struct Vitals {
     pub rows: i64,
     /// How long ago, in seconds, the oldest was written; 0 if there is none.
     pub oldest_age_s: f64,
+    /// How many bytes it takes on disk, with its indexes.
+    pub bytes: i64,
+    /// How long, in seconds, the oldest transaction of this database has been open; 0
+    /// if there is none, or none that this role is told of.
+    pub oldest_transaction_age_s: f64,
     /// How full the queue of NOTIFY is, from 0 to 1.
     pub notify_queue_usage: f64,
 }
@@ -279,6 +284,12 @@ pub async fn vitals(executor: impl PgExecutor<'_>) -> sqlx::Result<Vitals> {
                 from space_events.row_changes
                 order by id
                 limit 1), 0)::float8 as oldest_age_s,
+            pg_total_relation_size('space_events.row_changes'::regclass) as bytes,
+            coalesce(extract(epoch from clock_timestamp() - least(
+                (select min(xact_start) from pg_stat_activity
+                    where datname = current_database() and pid <> pg_backend_pid()),
+                (select min(prepared) from pg_prepared_xacts
+                    where database = current_database()))), 0)::float8 as oldest_transaction_age_s,
             pg_notification_queue_usage() as notify_queue_usage",
     )
     .fetch_one(executor)

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::process::Stdio;
 
+use chrono::Utc;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use space_events::config::Settings;
@@ -13,8 +14,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::clients;
+use crate::support::client::position_of;
 use crate::support::postgres::Session;
-use crate::support::{Database, LIMIT, TestApp};
+use crate::support::{Client, Database, LIMIT, TestApp};
 
 /// A line of an answer, as Prometheus' own library reads it.
 #[derive(Debug, Deserialize)]
@@ -214,6 +216,27 @@ async fn what_happens_is_counted() {
     ] {
         assert_eq!(count(name), value, "{name}");
     }
+    for (name, value) in [
+        ("connections_per_address_max", 0.0),
+        ("journal_retention_seconds", 7.0 * 86_400.0),
+        ("replayed_total", 0.0),
+    ] {
+        assert_eq!(count(name), value, "{name}");
+    }
+    assert!(count("connections_max") > 0.0);
+    assert!(count("journal_size_bytes") > 8192.0);
+    for cause in ["came_back", "fell_behind"] {
+        assert_eq!(after.value("catch_ups_total", &[("cause", cause)]), 0.0);
+    }
+    for refusal in [
+        "unauthorized",
+        "position_invalid",
+        "position_expired",
+        "unavailable",
+    ] {
+        let labels = [("reason", refusal)];
+        assert_eq!(after.value("handshakes_refused_total", &labels), 0.0);
+    }
     assert!(count("journal_oldest_row_age_seconds") > 0.0);
     assert!(count("behind_seconds") < LIMIT.as_secs_f64());
     // Two websockets and the connection of the scrape, at least.
@@ -222,7 +245,14 @@ async fn what_happens_is_counted() {
     let in_use = after.value("pool_connections", &[("state", "in_use")]);
     assert!((1.0..=10.0).contains(&(idle + in_use)));
     if cfg!(target_os = "linux") {
-        assert!(count("process_resident_memory_bytes") > 1e6);
+        let (open, most) = (count("process_open_fds"), count("process_max_fds"));
+        assert!(open > 5.0 && open < most, "{open} of {most}");
+        let resident = count("process_resident_memory_bytes");
+        assert!(resident > 1e6 && resident < count("process_virtual_memory_bytes"));
+        assert!(count("process_cpu_seconds_total") > 0.0);
+        assert!(count("process_threads") > 1.0);
+        let age = Utc::now().timestamp() as f64 - count("process_start_time_seconds");
+        assert!((-60.0..86_400.0).contains(&age), "{age}");
     }
     for sample in &after.0 {
         assert!(
@@ -271,8 +301,11 @@ async fn a_lost_listener_and_a_damaged_trigger_show() {
         .sql("alter table pricings disable trigger pricings_inserted")
         .await;
     assert_eq!(Scrape::of(&app).await.value("triggers_ok", &[]), 0.0);
-    // A scrape looks, and repairs nothing; this does.
-    assert_eq!(app.get("/readyz").await.0, 200);
+    // A scrape looks, and repairs nothing; neither does a probe.
+    assert_eq!(app.get("/readyz").await.0, 503);
+    database
+        .sql("alter table pricings enable trigger pricings_inserted")
+        .await;
     assert_eq!(Scrape::of(&app).await.value("triggers_ok", &[]), 1.0);
     app.stop().await;
 }
@@ -316,6 +349,88 @@ async fn while_the_database_is_away_or_slow_the_rest_is_answered() {
     })
     .await;
     assert_eq!(scrape.value("listen_reconnections_total", &[]), 1.0);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_without_an_event_refused_clients_and_those_that_come_back_are_counted() {
+    let database = Database::create().await;
+    let settings = Settings {
+        api_keys: Some("a:ALL".to_owned()),
+        socket_auth: Some("key".to_owned()),
+        ..Settings::default()
+    };
+    let app = TestApp::start_with(&database, settings).await;
+    let join = async |auth: &str| {
+        let mut client = Client::open(app.address).await;
+        client.send(&format!("40/pricings,{auth}")).await;
+        client.next_frame().await
+    };
+    assert!(join("").await.contains("UNAUTHORIZED"));
+    for _ in 0..2 {
+        let refusal = join(r#"{"apiKey":"a","since":"x"}"#).await;
+        assert!(refusal.contains("POSITION_INVALID"), "{refusal}");
+    }
+    let mut client = Client::join(app.address, r#"40/pricings,{"apiKey":"a","since":""}"#).await;
+    for sql in [
+        "insert into services (name) values ('Zoom')",
+        "insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 3) n",
+        "update pricings set availability = 'archived'",
+        "delete from pricings where version <> '1'",
+        "update services set disabled = true",
+        "insert into pricings (service_name, version) values ('Zoom', 'silent')",
+        "delete from services",
+    ] {
+        database.sql(sql).await;
+    }
+    let first = loop {
+        let frame = client.next_frame().await;
+        if frame.starts_with("42/pricings,[\"message\"") {
+            break frame;
+        }
+    };
+    let since = position_of(&first);
+    let connect = format!(r#"40/pricings,{{"apiKey":"a","since":"{since}"}}"#);
+    let mut back = Client::join(app.address, &connect).await;
+    let mut heard = 0;
+    while heard < 6 {
+        heard += usize::from(
+            back.next_frame()
+                .await
+                .starts_with("42/pricings,[\"message\""),
+        );
+    }
+    let open = database.connect().await;
+    open.sql("begin; select 1").await;
+    let now = Scrape::read(
+        &app.request(Method::GET, "/metrics")
+            .header("x-api-key", "a")
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a text"),
+    )
+    .await;
+    for (reason, count) in [
+        ("was_archived", 2.0),
+        ("service_is_disabled", 1.0),
+        ("was_disabled", 1.0),
+        ("service_enabled", 0.0),
+        ("same_offer", 0.0),
+    ] {
+        let labels = [("reason", reason)];
+        let found = now.value("changes_not_announced_total", &labels);
+        assert_eq!(found, count, "{reason}: {now}");
+    }
+    for (reason, count) in [("unauthorized", 1.0), ("position_invalid", 2.0)] {
+        let labels = [("reason", reason)];
+        assert_eq!(now.value("handshakes_refused_total", &labels), count);
+    }
+    assert_eq!(now.value("catch_ups_total", &[("cause", "came_back")]), 1.0);
+    assert_eq!(now.value("replayed_total", &[]), 6.0);
+    assert!(now.value("oldest_transaction_age_seconds", &[]) > 0.0);
     app.stop().await;
 }
 

@@ -1,0 +1,101 @@
+//! How an outage is told: at once, then less and less often, and once when it is over.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After so long it is told again for the first time; from there on after twice as
+/// long each time.
+const FIRST_REMINDER: Duration = Duration::from_secs(10);
+/// It is never silent for longer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+
+/// Whether there is an outage, and when it was told.
+#[derive(Debug, Default)]
+pub(super) struct Outage(Option<Told>);
+
+#[derive(Debug)]
+struct Told {
+    began: Instant,
+    next: Instant,
+    silence: Duration,
+}
+
+/// How a failure is told.
+#[derive(Debug, PartialEq)]
+pub(super) enum Telling {
+    /// To everybody; with how long it has lasted, unless it is new.
+    Aloud(Option<Lasted>),
+    /// To those who look closely.
+    Quietly,
+}
+
+/// How long something lasted, for people.
+#[derive(Debug, PartialEq)]
+pub(super) struct Lasted(Duration);
+
+impl fmt::Display for Lasted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            seconds @ 1..120 => write!(f, "{seconds} s"),
+            seconds @ 120..7200 => write!(f, "{} min", seconds / 60),
+            seconds => write!(f, "{} h", seconds / 3600),
+        }
+    }
+}
+
+impl Outage {
+    /// It failed, now or once more.
+    pub(super) fn tell(&mut self) -> Telling {
+        let now = Instant::now();
+        let Some(told) = &mut self.0 else {
+            self.0 = Some(Told {
+                began: now,
+                next: now + FIRST_REMINDER,
+                silence: FIRST_REMINDER,
+            });
+            return Telling::Aloud(None);
+        };
+        if now < told.next {
+            return Telling::Quietly;
+        }
+        told.silence = (told.silence * 2).min(LONGEST_SILENCE);
+        told.next = now + told.silence;
+        Telling::Aloud(Some(Lasted(now - told.began)))
+    }
+
+    /// It is over; how long it lasted, if there was one.
+    pub(super) fn end(&mut self) -> Option<Lasted> {
+        let told = self.0.take()?;
+        Some(Lasted(told.began.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_told_less_and_less_often() {
+        let mut outage = Outage::default();
+        assert_eq!(outage.end(), None);
+        assert_eq!(outage.tell(), Telling::Aloud(None));
+        let mut told_after_s = Vec::new();
+        for second in 1..3600 {
+            advance(Duration::from_secs(1)).await;
+            if let Telling::Aloud(lasted) = outage.tell() {
+                assert_eq!(lasted, Some(Lasted(Duration::from_secs(second))));
+                told_after_s.push(second);
+            }
+        }
+        assert_eq!(
+            told_after_s,
+            [10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030]
+        );
+        assert_eq!(outage.end().expect("an outage").to_string(), "59 min");
+        assert_eq!(outage.tell(), Telling::Aloud(None));
+    }
+}
