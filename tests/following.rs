@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::support::client::{in_short, position_of};
 use crate::support::{Client, Database, Program, TestApp};
 
@@ -190,6 +192,49 @@ async fn rows_that_become_visible_late_are_read_page_by_page() {
         assert_eq!(events[2 * ROWS], "CREATED Zoom 2");
     }
     app.stop().await;
+}
+
+/// A plan that was made while the journal was small stays, and would read a million
+/// rows of a transaction that is open at every commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_of_the_journal_is_planned_to_look_through_all_of_it() {
+    use space_events::journal::reader::Reader;
+    use tokio_postgres::SimpleQueryMessage;
+
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    app.stop().await;
+    database
+        .sql("insert into services (name) values ('Zoom')")
+        .await;
+    database.sql(&insert_many(100)).await;
+    database.sql("analyze space_events.row_changes").await;
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
+        .await
+        .expect("a connection");
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+        let _ = connection.await;
+    }));
+    let reader = Reader::prepare(client, driver).await.expect("a reader");
+    let column = async |sql: &str| -> Vec<String> {
+        let messages = reader.client().simple_query(sql).await.expect(sql);
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        rows.collect()
+    };
+    let statements = column(
+        "select format('explain execute %I(%s)', name, array_to_string(array_fill('null'::text, array[cardinality(parameter_types)]), ',')) \
+         from pg_prepared_statements where statement like '%row_changes%'",
+    )
+    .await;
+    assert_eq!(statements.len(), 5, "{statements:?}");
+    for statement in statements {
+        let plan = column(&statement).await.join("\n");
+        assert!(plan.contains("row_changes"), "{plan}");
+        assert!(!plan.contains("Seq Scan on row_changes"), "{plan}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ pub(crate) enum Row {
     Fanout,
     Cpu,
     Memory,
-    OneRow,
+    SingleRow,
     Statements,
     Writers(Disk),
     Rest(Disk),
@@ -60,7 +60,7 @@ impl Row {
         Self::Fanout,
         Self::Cpu,
         Self::Memory,
-        Self::OneRow,
+        Self::SingleRow,
         Self::Statements,
         Self::Writers(Disk::AsItIs),
         Self::Writers(Disk::Slow),
@@ -81,7 +81,7 @@ impl Row {
             Self::Fanout => "fanout",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
-            Self::OneRow => "one-row",
+            Self::SingleRow => "one-row",
             Self::Statements => "statements",
             Self::Writers(Disk::Slow) => "writers-slow-disk",
             Self::Writers(_) => "writers",
@@ -102,7 +102,7 @@ impl Row {
             Self::Fanout => fanout::FIGURES,
             Self::Cpu => cpu::FIGURES,
             Self::Memory => memory::FIGURES,
-            Self::OneRow => one_row::FIGURES,
+            Self::SingleRow => one_row::FIGURES,
             Self::Statements => statements::FIGURES,
             Self::Writers(Disk::Slow) => writers::ON_THE_SLOW_DISK,
             Self::Writers(_) => writers::FIGURES,
@@ -117,7 +117,7 @@ impl Row {
     pub(crate) fn disk(self) -> Disk {
         match self {
             Self::Writers(disk) | Self::Rest(disk) => disk,
-            Self::OneRow => Disk::NotWaitedFor,
+            Self::SingleRow => Disk::NotWaitedFor,
             _ => Disk::AsItIs,
         }
     }
@@ -126,7 +126,7 @@ impl Row {
     pub(crate) fn sides(self) -> &'static [Side] {
         match self {
             Self::Statements => &[Side::Ours, Side::Plain],
-            Self::OneRow | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
+            Self::SingleRow | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
             Self::OpenTransaction | Self::OldJournal | Self::Back => &[Side::Ours],
             _ => &[Side::Ours, Side::Peer],
         }
@@ -154,7 +154,7 @@ impl Row {
             Self::Fanout => fanout::measure(bench, side).await,
             Self::Cpu => cpu::measure(bench, side).await,
             Self::Memory => memory::measure(bench, side).await,
-            Self::OneRow => one_row::measure(bench, side).await,
+            Self::SingleRow => one_row::measure(bench, side).await,
             Self::Statements => statements::measure(bench, side).await,
             Self::Writers(_) => writers::measure(bench, side).await,
             Self::Rest(_) => rest::measure(bench, side).await,
