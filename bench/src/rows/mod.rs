@@ -135,8 +135,8 @@ impl Row {
     /// How often each side is measured.
     pub(crate) fn repetitions(self) -> usize {
         match self {
-            // Each run compares two spans within itself, and takes long.
-            Self::OpenTransaction | Self::OldJournal | Self::Instances => 1,
+            // Each run has three numbers of instances, and takes long.
+            Self::Instances => 1,
             // Short, and the disk has its moods.
             Self::Statements => 5,
             _ => 3,
