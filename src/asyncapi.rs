@@ -13,6 +13,24 @@ pub fn document() -> Value {
         "type": "string",
         "description": "A place in the order of events, the same on every instance. Opaque: to be sent back as `since`.",
     }));
+    schemas.insert("Reference".to_owned(), json!({
+        "type": "object",
+        "description": "What is told beside an event to a client that passed `since` in its handshake.",
+        "properties": {
+            "position": reference("#/components/schemas/", "Position"),
+            "id": {
+                "type": "string",
+                "description": "The event's own: the same for whoever hears it, whenever and from whichever instance.",
+            },
+            "occurredAt": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the row changed, in UTC.",
+            },
+        },
+        "required": ["position", "id", "occurredAt"],
+        "additionalProperties": false,
+    }));
     let mut parts = Vec::new();
     Event::schemas(&mut parts);
     for (name, schema) in parts {
@@ -25,6 +43,7 @@ pub fn document() -> Value {
         schemas.insert(code, schema);
     }
     let announced: Vec<Value> = references("#/channels/pricings/messages/", messages.keys());
+    messages.insert("POSITION".to_owned(), position());
     for (name, message) in handshake() {
         messages.insert(name.to_owned(), message);
     }
@@ -89,6 +108,12 @@ pub fn document() -> Value {
                 "channel": { "$ref": "#/channels/pricings" },
                 "messages": announced,
             },
+            "tellPosition": {
+                "action": "send",
+                "summary": "The event `position`, for clients that come back.",
+                "channel": { "$ref": "#/channels/pricings" },
+                "messages": references("#/channels/pricings/messages/", ["POSITION"]),
+            },
         },
         "components": {
             "messages": messages,
@@ -125,16 +150,35 @@ fn announcement(code: &str, schema: &Value) -> Value {
     json!({
         "name": code,
         "summary": schema.get("description"),
-        "description": "Sent as the event `message`. To a client that passed `since` in its handshake a second argument tells the event's position.",
+        "description": "Sent as the event `message`. To a client that passed `since` in its handshake a second argument tells its position, its id and when it occurred.",
         "payload": reference("#/components/schemas/", code),
         "x-socket-io": {
             "event": "message",
             "arguments": {
                 "type": "array",
-                "items": references("#/components/schemas/", [code, "Position"]),
+                "items": references("#/components/schemas/", [code, "Reference"]),
                 "additionalItems": false,
                 "minItems": 1,
                 "maxItems": 2,
+            },
+        },
+    })
+}
+
+/// Where a client is that has heard nothing for a while.
+fn position() -> Value {
+    json!({
+        "summary": "Where the client is.",
+        "description": "Sent as the event `position` to a client that passed `since` in its handshake: right after CONNECT, and when its place moved on without a message, at most every 10 seconds. Whoever comes back with it misses nothing.",
+        "payload": reference("#/components/schemas/", "Position"),
+        "x-socket-io": {
+            "event": "position",
+            "arguments": {
+                "type": "array",
+                "items": references("#/components/schemas/", ["Position"]),
+                "additionalItems": false,
+                "minItems": 1,
+                "maxItems": 1,
             },
         },
     })
@@ -153,7 +197,7 @@ fn handshake() -> [(&'static str, Value); 3] {
                     "properties": {
                         "since": {
                             "type": ["string", "null"],
-                            "description": "Asks for positions. Empty: from now on. A position: first everything that committed after it, with no gap and nothing twice.",
+                            "description": "Asks for positions: with each message, and as the event `position`. Empty: from now on. A position: first everything that committed after it, with no gap and nothing twice.",
                         },
                         "services": {
                             "type": ["array", "null"],
@@ -196,8 +240,8 @@ fn handshake() -> [(&'static str, Value); 3] {
                     "properties": {
                         "message": {
                             "type": "string",
-                            "description": "Begins with a code. POSITION_EXPIRED: list again, and subscribe from there.",
-                            "pattern": "^(UNAUTHORIZED|UNAVAILABLE|FILTER_INVALID|POSITION_INVALID|POSITION_EXPIRED): ",
+                            "description": "Begins with a code. POSITION_INVALID, POSITION_EXPIRED: list again, and subscribe from there.",
+                            "pattern": "^(AUTH_INVALID|UNAUTHORIZED|UNAVAILABLE|FILTER_INVALID|POSITION_INVALID|POSITION_EXPIRED): ",
                         },
                     },
                     "required": ["message"],

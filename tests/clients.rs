@@ -448,8 +448,8 @@ impl PublishedClient {
         let mut heard = self.heard().await;
         let arguments = heard.as_array_mut().expect("arguments");
         assert_eq!(arguments.len(), 2, "{arguments:?}");
-        let position = arguments.pop().expect("a position");
-        let position = position.as_str().expect("a text").to_owned();
+        let reference = arguments.pop().expect("a second argument");
+        let position = reference["position"].as_str().expect("a text").to_owned();
         (heard, position)
     }
 

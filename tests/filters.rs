@@ -1,10 +1,12 @@
 //! Clients that hear a part: exactly that, live and when they come back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::clients::PublishedClient;
 use crate::support::client::{in_short, position_of};
-use crate::support::{Client, Database, TestApp};
+use crate::support::{Client, Database, LIMIT, TestApp};
 
 /// A CONNECT with this `auth`.
 fn connect(auth: &Value) -> String {
@@ -88,7 +90,7 @@ async fn a_client_hears_the_services_and_codes_that_it_asked_for_and_nothing_els
             assert_eq!(plain.next_frame().await, *frame, "{auth}");
             let event = frame.strip_suffix(']').expect("an array");
             let frame = told.next_frame().await;
-            assert!(frame.starts_with(&format!("{event},")), "{auth}: {frame}");
+            assert!(frame.starts_with(&format!("{event},{{")), "{auth}: {frame}");
         }
     }
     app.stop().await;
@@ -183,6 +185,55 @@ async fn a_client_that_hears_a_part_comes_back_as_exactly_as_one_that_hears_all(
     assert_eq!(back.next_event().await, "CREATED Slack 1");
     app.stop().await;
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_a_client_does_not_hear_move_its_place_on() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    database
+        .sql("insert into services (name) values ('Zoom'), ('Slack')")
+        .await;
+    let auth = json!({ "services": ["Zoom"] });
+    let mut client = Client::join(app.address, &connect_since(&auth, "")).await;
+    let mut first = String::new();
+    let begun = Instant::now();
+    let mut versions = 0;
+    // While others are busy, since it is told now and then.
+    loop {
+        versions += 1;
+        let insert =
+            format!("insert into pricings (service_name, version) values ('Slack', '{versions}')");
+        database.sql(&insert).await;
+        let frame = client.frame_or_end();
+        if let Ok(frame) = tokio::time::timeout(Duration::from_millis(50), frame).await {
+            panic!("{frame:?}");
+        }
+        if first.is_empty() {
+            first.clone_from(&client.position);
+        } else if client.position != first {
+            break;
+        }
+        assert!(begun.elapsed() < LIMIT, "no position came");
+    }
+    let (status, missed) = app
+        .get(&format!("/api/v1/events?since={first}&limit=1000"))
+        .await;
+    assert_eq!(status, 200);
+    let missed = missed["events"].as_array().expect("a list").len();
+    let path = format!("/api/v1/events?since={}&limit=1000", client.position);
+    let (_, left) = app.get(&path).await;
+    let left = left["events"].as_array().expect("a list").len();
+    assert!(missed > 1 && left < missed, "{left} of {missed}");
+    // With it the client comes back to what it has not heard.
+    let mut back = Client::join(app.address, &connect_since(&auth, &client.position)).await;
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', '1')")
+        .await;
+    for client in [&mut client, &mut back] {
+        assert_eq!(client.next_event().await, "CREATED Zoom 1");
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,6 @@
 mod support;
 
 mod answers;
-mod asking;
 mod bad_proxies;
 mod capture;
 mod clients;

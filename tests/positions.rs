@@ -19,7 +19,9 @@ async fn refusal(address: SocketAddr, connect: &str) -> String {
     let mut client = Client::open(address).await;
     client.send(connect).await;
     let answer = client.next_frame().await;
-    let json = answer.strip_prefix("44/pricings,").expect("a refusal");
+    let json = answer
+        .strip_prefix("44/pricings,")
+        .unwrap_or_else(|| panic!("{connect}: {answer}"));
     let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
     json["message"].as_str().expect("a message").to_owned()
 }
@@ -419,4 +421,137 @@ fn signal(name: &str, processes: &[String]) {
         .args(processes)
         .status();
     assert!(sent.expect("kill runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_each_event_are_its_position_its_own_id_and_its_time() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let other = TestApp::start(&database).await;
+    let mut plain = app.join().await;
+    let mut clients = [
+        Client::join(app.address, &since("")).await,
+        Client::join(other.address, &since("")).await,
+    ];
+    let start = header(&app, "/services").await;
+    database
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1'), ('Zoom', '2')")
+        .await;
+    let (_, history) = app.get("/api/v1/events").await;
+    let mut back = Client::join(other.address, &since(&start)).await;
+    let mut ids = Vec::new();
+    for nth in 0..2 {
+        let event = plain.next_frame().await;
+        let event = event.strip_suffix(']').expect("an array");
+        let past = &history["events"][nth];
+        let mut all = Vec::new();
+        for client in clients.iter_mut().chain([&mut back]) {
+            let frame = client.next_frame().await;
+            let beside = frame.strip_prefix(event).expect("the same event");
+            let beside = beside
+                .strip_prefix(r#",{"position":""#)
+                .expect("a position");
+            let (_, beside) = beside.split_once('"').expect("a text");
+            let expected = format!(
+                r#","id":{},"occurredAt":{}}}]"#,
+                past["id"], past["occurredAt"]
+            );
+            assert_eq!(beside, expected);
+            all.push(position_of(&frame));
+        }
+        // Whoever gave a position, any instance goes on from it.
+        all.push(past["position"].as_str().expect("a position").to_owned());
+        for position in all.into_iter().filter(|_| nth == 0) {
+            let mut back = Client::join(other.address, &since(&position)).await;
+            assert_eq!(back.next_event().await, "CREATED Zoom 2");
+        }
+        let occurred_at = past["occurredAt"].as_str().expect("a time");
+        assert!(occurred_at.ends_with('Z'), "{occurred_at}");
+        ids.push(past["id"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+    app.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_heard_nothing_comes_back_without_a_gap() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let open = Client::open(app.address).await;
+    let mut client = open;
+    client.send(&since("")).await;
+    let answer = client.next_frame().await;
+    assert!(answer.starts_with("40/pricings,{"), "{answer}");
+    wait_for_position(&mut client, "").await;
+    let first = client.position.clone();
+    drop(client);
+    database
+        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
+        .await;
+    let mut back = Client::join(app.address, &since(&first)).await;
+    assert_eq!(back.next_event().await, "CREATED Zoom 1");
+    // It was told where it was before it was told what came after.
+    assert_eq!(back.position, first);
+    // What means nothing to clients moves them on too, and is told now and then.
+    database
+        .sql("insert into services (name, disabled) values ('Quiet', true); insert into pricings (service_name, version) values ('Quiet', '1')")
+        .await;
+    wait_for_position(&mut back, &first).await;
+    let later = back.position.clone();
+    drop(back);
+    let mut again = Client::join(app.address, &since(&later)).await;
+    database
+        .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
+        .await;
+    assert_eq!(again.next_event().await, "CREATED Zoom 2");
+    app.stop().await;
+}
+
+/// Waits until a client is told another position by the event `position`.
+async fn wait_for_position(client: &mut Client, before: &str) {
+    let begun = Instant::now();
+    while client.position == before {
+        assert!(begun.elapsed() < LIMIT, "no position came");
+        let frame = client.frame_or_end();
+        if let Ok(frame) = tokio::time::timeout(Duration::from_millis(50), frame).await {
+            panic!("{frame:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auth_that_cannot_be_read_is_refused_and_none_is_none() {
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let nested = format!("{{\"since\":{}{}}}", "[".repeat(150), "]".repeat(150));
+    // A number alone is no `auth` but the packet's acknowledgement id.
+    for auth in [
+        r#"{"since":"bogus",}"#,
+        r#"{"since":"""#,
+        "5.5",
+        "true",
+        "\"text\"",
+        r#"["x"]"#,
+        &nested,
+    ] {
+        let message = refusal(app.address, &format!("40/pricings,{auth}")).await;
+        assert!(message.starts_with("AUTH_INVALID"), "{auth}: {message}");
+    }
+    let mut clients = Vec::new();
+    for auth in ["", "{}", "null", r#"{"since":null}"#] {
+        clients.push(Client::join(app.address, &format!("40/pricings,{auth}")).await);
+    }
+    database
+        .sql("insert into services (name) values ('Slack'); delete from services")
+        .await;
+    for mut client in clients {
+        let frame = client.next_frame().await;
+        assert!(
+            frame.ends_with(r#""details":{"serviceName":"Slack"}}]"#),
+            "{frame}"
+        );
+        assert_eq!(client.position, "");
+    }
+    app.stop().await;
 }

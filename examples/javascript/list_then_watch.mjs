@@ -54,10 +54,16 @@ socket.on("connect", () => {
   console.log("connected");
 });
 
-socket.on("message", (event, position) => {
+socket.on("message", (event, { position }) => {
   changed.add(event.details.serviceName);
   heard = position;
   inTurn(readChanged);
+});
+
+// Where we are without an event.
+socket.on("position", (position) => {
+  heard = position;
+  inTurn(() => changed.size === 0 && keep(heard));
 });
 
 socket.on("connect_error", (error) => {

@@ -9,7 +9,7 @@ const [address = "http://127.0.0.1:5403", file = "position.txt"] = process.argv.
 const PAUSE_MS = 1000;
 const CONNECT_LIMIT_MS = 10_000;
 
-// The position of the last event that was dealt with; "": from now on.
+// Behind the last event that was dealt with; "": from now on.
 let since = existsSync(file) ? readFileSync(file, "utf8") : "";
 
 const socket = io(`${address}/pricings`, {
@@ -27,10 +27,16 @@ socket.on("connect", () => {
   console.error(since ? "connected, going on" : "connected, from now on");
 });
 
-socket.on("message", (event, position) => {
+socket.on("message", (event, { position }) => {
   console.log(JSON.stringify(event));
   // Kept when the event was dealt with: after a crash it may come again, but it
   // is never left out.
+  since = position;
+  keep(position);
+});
+
+// Where we are without an event: first right after connecting.
+socket.on("position", (position) => {
   since = position;
   keep(position);
 });
@@ -47,7 +53,7 @@ socket.on("connect_error", (error) => {
   console.error(error.message);
   if (error.message.startsWith("UNAUTHORIZED")) process.exit(1);
   if (error.message.startsWith("POSITION_")) {
-    // Expired, or of another database. Events may be lost: whoever keeps a state
+    // Expired, of another database, or of one that went back. Events may be lost: whoever keeps a state
     // reads it anew now (list_then_watch.mjs). Here, on from now.
     since = "";
   }

@@ -56,8 +56,12 @@ class Copy:
         else:
             await self.list()
 
-    def hear(self, event, position):
+    def hear(self, event, reference):
         self.changed.add(event["details"]["serviceName"])
+        self.move(reference["position"])
+
+    def move(self, position):
+        """On behind an event, or without one."""
         self.heard = position
         self.something_changed.set()
 
@@ -108,7 +112,7 @@ class Copy:
         # Gone, and never seen by this name: it may be here by an old one.
         if unknown:
             await self.list()
-        elif names:
+        else:
             self.keep(position)
 
     async def get(self, path):
@@ -153,6 +157,7 @@ async def listen(copy, refusals):
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
         # A plain function: it is called for one event after the other, in their order.
         client.on("message", copy.hear, namespace="/pricings")
+        client.on("position", copy.move, namespace="/pricings")
         client.on("connect_error", refusals.append, namespace="/pricings")
         client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
         connecting = client.connect(

@@ -17,16 +17,21 @@ file = Path(sys.argv[2] if len(sys.argv) > 2 else "position.txt")
 PAUSE_S = 1
 CONNECT_LIMIT_S = 10
 
-# The position of the last event that was dealt with; "": from now on.
+# Behind the last event that was dealt with; "": from now on.
 since = file.read_text() if file.exists() else ""
 
 
 # A plain function: it is called for one event after the other, in their order.
-def on_message(event, position):
-    global since
+def on_message(event, reference):
     print(json.dumps(event, ensure_ascii=False), flush=True)
     # Kept when the event was dealt with: after a crash it may come again, but it
     # is never left out.
+    on_position(reference["position"])
+
+
+def on_position(position):
+    """Where we are; without an event too, first right after connecting."""
+    global since
     since = position
     keep(position)
 
@@ -45,6 +50,7 @@ async def listen(refusals):
     async with aiohttp.ClientSession() as http:
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=http)
         client.on("message", on_message, namespace="/pricings")
+        client.on("position", on_position, namespace="/pricings")
         client.on("connect_error", refusals.append, namespace="/pricings")
         client.on("disconnect", lambda reason: ended.set(), namespace="/pricings")
         connecting = client.connect(

@@ -1,10 +1,12 @@
 //! What one read of the journal finds, and each event in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
+use super::key::JournalKey;
 use super::position::Position;
 use super::seen::Seen;
 use super::witness::Witness;
@@ -40,6 +42,17 @@ pub struct JournalEvent {
     pub changed_at: DateTime<Utc>,
     /// The batch it was read in.
     pub batch: Arc<Batch>,
+    /// Its [`reference`](Self::reference), once somebody has asked for it.
+    pub(super) reference: OnceLock<Box<RawValue>>,
+}
+
+/// What is told beside an event to those that ask for positions.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    position: String,
+    id: String,
+    occurred_at: String,
 }
 
 impl JournalEvent {
@@ -47,4 +60,26 @@ impl JournalEvent {
     pub fn position(&self) -> Position {
         Position::within(&self.batch.base, &self.batch.next, self.through)
     }
+
+    /// `{"position": …, "id": …, "occurredAt": …}`, keys in this order, with the place
+    /// behind it; encoded once for all clients that have heard what came before.
+    pub fn reference(&self, key: &JournalKey) -> &RawValue {
+        self.reference
+            .get_or_init(|| self.reference_at(&self.position(), key))
+    }
+
+    /// The same with another place.
+    pub fn reference_at(&self, position: &Position, key: &JournalKey) -> Box<RawValue> {
+        let reference = Reference {
+            position: position.encode(key),
+            id: self.row.to_string(),
+            occurred_at: time_text(self.changed_at),
+        };
+        to_raw_value(&reference).expect("texts are JSON")
+    }
+}
+
+/// As events and REST tell when a row changed.
+pub fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

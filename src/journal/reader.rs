@@ -14,7 +14,7 @@
 //! So the ids rise, which is checked as the rows come.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
@@ -723,6 +723,7 @@ impl RowEvent {
             xid: self.xid,
             changed_at: self.changed_at,
             batch: Arc::clone(batch),
+            reference: OnceLock::new(),
         }))
     }
 }

@@ -35,7 +35,7 @@ const REFILL: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// How often the places of idle clients are moved on.
-const MOVE_ON: Duration = Duration::from_secs(10);
+pub const MOVE_ON: Duration = Duration::from_secs(10);
 
 /// The last events, and where the feed is.
 #[derive(Debug)]
@@ -385,6 +385,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::event::{Event, Service};
     use crate::journal::{Batch, Witness};
@@ -413,6 +415,7 @@ mod tests {
             xid: 1,
             changed_at: Utc::now(),
             batch,
+            reference: OnceLock::new(),
         });
         vec![one; count]
     }

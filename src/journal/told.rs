@@ -3,7 +3,7 @@
 //! It may be taken only where nothing can have come between: when all that had begun
 //! had ended, and nobody else drew an id since. What begins later draws greater ids.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::DateTime;
 use serde::Deserialize;
@@ -105,6 +105,7 @@ impl Told {
                     next: Arc::clone(&next),
                     number,
                 }),
+                reference: OnceLock::new(),
             })),
         };
         Some(Step {

@@ -86,7 +86,7 @@ function tellCaughtUp() {
   missed = null;
 }
 
-socket.on("message", (event, position) => {
+socket.on("message", (event, { position }) => {
   events.add(event, since);
   since = position;
   services.note(event.details.serviceName, event.code === "SERVICE_DISABLED");
@@ -94,6 +94,10 @@ socket.on("message", (event, position) => {
     missed.heard += 1;
     tellCaughtUp();
   }
+});
+
+socket.on("position", (position) => {
+  since = position;
 });
 
 socket.on("disconnect", (reason) => {
@@ -111,7 +115,7 @@ socket.on("connect_error", (error) => {
     state("refused", "a key is needed");
     askForKey(key() === null ? "This server asks for an API key." : "The server does not know this key.");
   } else if (error.message.startsWith("POSITION_")) {
-    const why = error.message.startsWith("POSITION_EXPIRED") ? "the log does not go back that far" : "the server has another log now";
+    const why = error.message.startsWith("POSITION_EXPIRED") ? "the log does not go back that far" : "the server has another log now, or it went back";
     events.notice(`A gap: events may have been missed, since ${why}. From now on again.`);
     since = "";
     lostAt = null;

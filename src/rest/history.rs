@@ -3,7 +3,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use chrono::SecondsFormat;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,6 +13,7 @@ use super::request::QueryParams;
 use super::snapshot::EventPosition;
 use super::{Api, Error};
 use crate::event::{Code, Event, Reason};
+use crate::journal::batch::time_text;
 use crate::journal::history::{PAGE_ROWS, PositionRefused};
 use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
 use crate::journal::{JournalKey, Position, Recorded};
@@ -201,7 +201,7 @@ async fn events(
             code: event.code(),
             details: event.into(),
             id: row.row.to_string(),
-            occurred_at: occurred_at(row),
+            occurred_at: time_text(row.changed_at),
             position: row.position.encode(&key),
         }),
         Meaning::Nothing(_) => None,
@@ -270,7 +270,7 @@ impl RecordedChange {
             availability: Some(row.availability),
             ..service(enabled)
         };
-        let occurred_at = occurred_at(&row);
+        let occurred_at = time_text(row.changed_at);
         let (table, before, after) = match row.change {
             Change::Service { before, after } => {
                 (Table::Services, before.map(service), after.map(service))
@@ -299,10 +299,6 @@ impl RecordedChange {
             explanation: reason.map(Reason::sentence),
         }
     }
-}
-
-fn occurred_at(row: &Recorded) -> String {
-    row.changed_at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// What to list.

@@ -135,7 +135,7 @@ impl Sockets {
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
-                let admitted = handshake.admit(&socket, auth.0.ok().as_ref()).await;
+                let admitted = handshake.admit(&socket, auth.0.ok()).await;
                 admitted.inspect_err(|refusal| handshake.note(&socket, refusal))
             }
         };
@@ -251,6 +251,11 @@ struct Admitted {
 /// Why a client is refused; the text of its `connect_error`.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    /// Who asks for something shall not be taken for one that asks for nothing.
+    #[error(
+        "AUTH_INVALID: the handshake's `auth` must be a JSON object, such as {{\"since\": \"\"}}"
+    )]
+    Unreadable,
     #[error("UNAUTHORIZED: an API key is needed, as `auth: {{apiKey}}` or as the header x-api-key")]
     Unauthorized,
     #[error(transparent)]
@@ -260,7 +265,14 @@ enum Refusal {
 }
 
 impl Handshake {
-    async fn admit(&self, socket: &SocketRef, auth: Option<&Value>) -> Result<(), Refusal> {
+    /// `auth` is what came with CONNECT: an empty object if nothing did, nothing if it
+    /// could not be read.
+    async fn admit(&self, socket: &SocketRef, auth: Option<Value>) -> Result<(), Refusal> {
+        let auth = match &auth {
+            Some(Value::Object(_)) => auth.as_ref(),
+            Some(Value::Null) => None,
+            _ => return Err(Refusal::Unreadable),
+        };
         if self.access == Access::Key && !self.knows_key(socket, auth) {
             return Err(Refusal::Unauthorized);
         }
@@ -326,7 +338,7 @@ impl Handshake {
                 self.check(&position).await?;
                 Ok(Subscription::from_position(position, filter))
             }
-            Some(_) => Err(PositionRefused::Invalid("a text was expected").into()),
+            Some(_) => Err(PositionRefused::Invalid("`since` must be a text").into()),
         }
     }
 

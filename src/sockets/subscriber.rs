@@ -5,15 +5,16 @@
 //! reaches what is visible now, and then takes from the recent events again:
 //! those that the journal showed it already are left out.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use serde_json::value::RawValue;
+use serde::Serialize;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError, TransportType};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -22,7 +23,7 @@ use super::filter::Filter;
 use super::session::Session;
 use crate::journal::history::SharedPage;
 use crate::journal::reader::Gap;
-use crate::journal::recent::{Cursor, Missed};
+use crate::journal::recent::{Cursor, MOVE_ON, Missed};
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 use crate::metrics::{CatchUp, Ended, Metrics};
 
@@ -33,12 +34,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when a client's channel is full against expectation.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// The text around an event's JSON: `42/pricings,["message",` and `]`.
-const FRAME_TEXT_BYTES: usize = 24;
+const MESSAGE_TEXT_BYTES: usize = 24;
+/// The text around a position: `42/pricings,["position","` and `"]`.
+const POSITION_TEXT_BYTES: usize = 27;
 
 /// What a client's handshake asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positions {
-    /// Each message has its position beside it.
+    /// Each message has its position and more beside it, and there are events
+    /// `position`.
     Sent,
     /// The messages as SPACE sends them.
     Left,
@@ -132,6 +136,7 @@ pub async fn serve(
         subscription,
         sources,
         credit: Credit::new(Arc::clone(&session)),
+        told: None,
     };
     let serving = async {
         tokio::select! {
@@ -158,12 +163,17 @@ struct Subscriber {
     subscription: Subscription,
     sources: Arc<Sources>,
     credit: Credit,
+    /// The position that it was told last, and when.
+    told: Option<(Position, Instant)>,
 }
 
 impl Subscriber {
     async fn run(mut self) -> Gone {
         let mut cause = CatchUp::CameBack;
         loop {
+            if let Err(gone) = self.tell_position().await {
+                return gone;
+            }
             let served = match self.subscription.mode {
                 Mode::Live(..) => {
                     let served = self.take_recent().await;
@@ -218,6 +228,7 @@ impl Subscriber {
             {
                 self.subscription.place = Position::after(seen);
             }
+            self.tell_position().await?;
             if taken.is_all && published.changed().await.is_err() {
                 return Err(Gone);
             }
@@ -236,18 +247,24 @@ impl Subscriber {
             }
             Mode::Journal => None,
         };
-        let position = match joined {
+        let elsewhere = match joined {
             Some(joined) if joined.seen.has(event.row.id, event.xid) => return Ok(()),
-            Some(joined) => Position::within(&joined.seen, &event.batch.next, event.through),
-            None => event.position(),
+            Some(joined) => Some(Position::within(
+                &joined.seen,
+                &event.batch.next,
+                event.through,
+            )),
+            None => None,
         };
         if !self.subscription.filter.hears(&event.event) {
-            self.subscription.place = position;
+            self.subscription.place = elsewhere.unwrap_or_else(|| event.position());
             return Ok(());
         }
-        self.credit
-            .time(event.changed_at, FRAME_TEXT_BYTES + event.json.get().len());
-        self.send(&event.json, position).await
+        self.credit.time(
+            event.changed_at,
+            MESSAGE_TEXT_BYTES + event.json.get().len(),
+        );
+        self.send(event, elsewhere).await
     }
 
     /// Reads a page, and joins the recent events if it was the last.
@@ -272,7 +289,7 @@ impl Subscriber {
         let reads = self.sources.recent.reads();
         for event in &page.events {
             if self.subscription.filter.hears(&event.event) {
-                self.send(&event.json, event.position()).await?;
+                self.send(event, None).await?;
             }
         }
         self.sources.metrics.replayed(page.events.len());
@@ -299,29 +316,67 @@ impl Subscriber {
         Gone
     }
 
-    async fn send(&mut self, json: &RawValue, position: Position) -> Result<(), Gone> {
-        let text = match self.subscription.positions {
-            Positions::Sent => Some(position.encode(&self.sources.history.key())),
-            Positions::Left => None,
-        };
+    /// Sends an event. `elsewhere` is the place behind it, unless it is the event's
+    /// own.
+    async fn send(
+        &mut self,
+        event: &JournalEvent,
+        elsewhere: Option<Position>,
+    ) -> Result<(), Gone> {
+        let json = &event.json;
+        let mut bytes = MESSAGE_TEXT_BYTES + json.get().len();
+        match self.subscription.positions {
+            Positions::Left => self.emit("message", json, bytes).await?,
+            Positions::Sent => {
+                let key = self.sources.history.key();
+                let reference = match &elsewhere {
+                    None => Cow::Borrowed(event.reference(&key)),
+                    Some(position) => Cow::Owned(event.reference_at(position, &key)),
+                };
+                bytes += 1 + reference.get().len();
+                self.emit("message", &(json, &*reference), bytes).await?;
+            }
+        }
+        self.sources.metrics.delivered();
+        self.subscription.place = elsewhere.unwrap_or_else(|| event.position());
+        if self.subscription.positions == Positions::Sent {
+            self.told = Some((self.subscription.place.clone(), Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Tells a client that asked for positions where it is, if it moved on without a
+    /// message since it was told last; now and then.
+    async fn tell_position(&mut self) -> Result<(), Gone> {
+        let place = &self.subscription.place;
+        let is_told = |(told, at): &(Position, Instant)| told == place || at.elapsed() < MOVE_ON;
+        if self.subscription.positions == Positions::Left || self.told.as_ref().is_some_and(is_told)
+        {
+            return Ok(());
+        }
+        let text = place.encode(&self.sources.history.key());
+        self.told = Some((place.clone(), Instant::now()));
+        self.emit("position", &text, POSITION_TEXT_BYTES + text.len())
+            .await
+    }
+
+    /// Emits a Socket.IO event, a text of so many bytes.
+    async fn emit(
+        &mut self,
+        name: &str,
+        arguments: &(impl Serialize + ?Sized),
+        bytes: usize,
+    ) -> Result<(), Gone> {
         let is_websocket = || self.socket.transport_type() == TransportType::Websocket;
         self.credit.available(is_websocket).await;
         loop {
-            let sent = match &text {
-                Some(text) => self.socket.emit("message", &(json, text)),
-                None => self.socket.emit("message", json),
-            };
-            match sent {
+            match self.socket.emit(name, arguments) {
                 Ok(()) => break,
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(FULL_PAUSE).await,
                 Err(_) => return Err(Gone),
             }
         }
-        self.sources.metrics.delivered();
-        let position_bytes = text.map_or(0, |text| text.len() + 3);
-        self.credit
-            .spend(FRAME_TEXT_BYTES + json.get().len() + position_bytes);
-        self.subscription.place = position;
+        self.credit.spend(bytes);
         Ok(())
     }
 }

@@ -71,7 +71,7 @@ async fn frames_are_as_they_are_described() {
         let described = document["channels"]["pricings"]["messages"].as_object();
         let described = described.expect("messages").keys().cloned();
         let announced: BTreeSet<_> = described
-            .filter(|name| !name.starts_with("CONNECT"))
+            .filter(|name| !name.starts_with("CONNECT") && name != "POSITION")
             .collect();
         assert_eq!(codes, announced);
     }
@@ -87,9 +87,11 @@ async fn frames_of_another_form_are_not_described() {
     let service = json!({ "serviceName": "Zoom" });
     let event = |code: &str, details: &Value| json!({ "code": code, "details": details });
     let created = event("PRICING_CREATED", &pricing);
+    let reference =
+        json!({ "position": "x", "id": "1-00000000", "occurredAt": "2026-11-25T10:00:00.000Z" });
     let right = [
         json!([created]),
-        json!([created, "position"]),
+        json!([created, reference]),
         json!([event("SERVICE_DISABLED", &service)]),
     ];
     for arguments in right {
@@ -98,7 +100,9 @@ async fn frames_of_another_form_are_not_described() {
     let wrong = [
         json!([]),
         json!([created, 1]),
-        json!([created, "position", "more"]),
+        json!([created, "position"]),
+        json!([created, { "position": "x", "id": "1-00000000" }]),
+        json!([created, reference, "more"]),
         json!([event("PRICING_ACTIVATED", &pricing)]),
         json!([event("PRICING_CREATED", &service)]),
         json!([event("SERVICE_DISABLED", &pricing)]),
@@ -138,8 +142,10 @@ async fn the_handshake_is_as_it_is_described() {
             "CONNECT_ERROR",
         ),
         (json!({ "since": "" }), "44", "CONNECT_ERROR"),
+        (json!(5), "44", "CONNECT_ERROR"),
     ] {
-        conforms(&document, Draft::Draft7, &payload("CONNECT"), &auth).expect("a handshake");
+        let described = conforms(&document, Draft::Draft7, &payload("CONNECT"), &auth);
+        assert_eq!(described.is_ok(), auth.is_object());
         let mut client = Client::open(app.address).await;
         client.send(&format!("40/pricings,{auth}")).await;
         let answer = client.next_frame().await;

@@ -10,8 +10,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::LIMIT;
 
+const POSITION: &str = "42/pricings,[\"position\",\"";
+
 /// Connected over a websocket; answers pings whenever it reads.
 pub struct Client {
+    /// What the last event `position` told; empty if none came.
+    pub position: String,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
@@ -23,7 +27,10 @@ impl Client {
             .await
             .expect("a websocket in time")
             .expect("a websocket");
-        let mut client = Self { socket };
+        let mut client = Self {
+            position: String::new(),
+            socket,
+        };
         let open = client.next_frame().await;
         assert!(open.starts_with("0{"), "{open}");
         client
@@ -46,7 +53,10 @@ impl Client {
             let (socket, _) = connect_async(url)
                 .await
                 .map_err(|error| error.to_string())?;
-            let mut client = Self { socket };
+            let mut client = Self {
+                position: String::new(),
+                socket,
+            };
             let ended = || "the connection ended".to_owned();
             client.frame_or_end().await.ok_or_else(ended)?;
             client
@@ -74,7 +84,7 @@ impl Client {
         self.socket.send(Message::text(text)).await.is_ok()
     }
 
-    /// The next text that is no ping.
+    /// The next text that is no ping, and no event `position`: that is kept.
     pub async fn next_frame(&mut self) -> String {
         self.next_frame_or_end()
             .await
@@ -95,7 +105,10 @@ impl Client {
                 Ok(Message::Text(text)) if text.as_str() == "2" => {
                     self.socket.send(Message::text("3")).await.ok()?;
                 }
-                Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+                Ok(Message::Text(text)) => match text.strip_prefix(POSITION) {
+                    Some(rest) => self.position = rest.trim_end_matches("\"]").to_owned(),
+                    None => return Some(text.as_str().to_owned()),
+                },
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }
@@ -136,8 +149,18 @@ pub fn in_short(frame: &str) -> String {
 }
 
 /// The second argument of an event's frame.
-pub fn position_of(frame: &str) -> String {
+pub fn reference_of(frame: &str) -> serde_json::Value {
     let arguments = frame.strip_prefix("42/pricings,").expect("an event");
-    let arguments: serde_json::Value = serde_json::from_str(arguments).expect("JSON");
-    arguments[2].as_str().expect("a position").to_owned()
+    let mut arguments: Vec<_> = serde_json::from_str(arguments).expect("JSON");
+    assert_eq!(arguments.len(), 3, "{frame}");
+    arguments.remove(2)
+}
+
+/// The position in an event's frame.
+pub fn position_of(frame: &str) -> String {
+    let reference = reference_of(frame);
+    reference["position"]
+        .as_str()
+        .expect("a position")
+        .to_owned()
 }

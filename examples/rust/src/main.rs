@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
             .next()
             .unwrap_or_else(|| "position.txt".to_owned()),
     );
-    // The position of the last event that was dealt with; "": from now on.
+    // Behind the last event that was dealt with; "": from now on.
     let mut since = match file.exists() {
         true => std::fs::read_to_string(&file).context("read the position")?,
         false => String::new(),
@@ -51,8 +51,9 @@ async fn main() -> anyhow::Result<()> {
                     Ok(refusal) => {
                         eprintln!("{refusal}");
                         if refusal.starts_with("POSITION_") {
-                            // Expired, or of another database. Events may be lost: whoever
-                            // keeps a state reads it anew now. Here, on from now.
+                            // Expired, of another database, or of one that went back. Events
+                            // may be lost: whoever keeps a state reads it anew now. Here, on
+                            // from now.
                             since.clear();
                         }
                     }
@@ -98,13 +99,20 @@ async fn subscribe(mut socket: Socket, file: &Path, since: &mut String) -> anyho
         } else if frame.starts_with("40/pricings,") {
             eprintln!("connected");
         } else if let Some(arguments) = frame.strip_prefix("42/pricings,") {
-            let (_message, event, position): (String, Value, String) =
-                serde_json::from_str(arguments)?;
-            println!("{event}");
+            let arguments: Vec<Value> = serde_json::from_str(arguments)?;
+            let position = match arguments.as_slice() {
+                [name, event, reference] if name == "message" => {
+                    println!("{event}");
+                    &reference["position"]
+                }
+                // Where we are without an event: first right after connecting.
+                [name, position] if name == "position" => position,
+                _ => continue,
+            };
             // Kept when the event was dealt with: after a crash it may come again,
             // but it is never left out.
-            keep(file, &position).context("keep the position")?;
-            *since = position;
+            *since = position.as_str().context("a position")?.to_owned();
+            keep(file, since).context("keep the position")?;
         } else if let Some(refusal) = frame.strip_prefix("44/pricings,") {
             let refusal: Value = serde_json::from_str(refusal)?;
             return Ok(refusal["message"].as_str().unwrap_or_default().to_owned());

@@ -29,8 +29,7 @@ public final class Subscribe {
         Path file = Path.of(args.length > 1 ? args[1] : "position.txt");
 
         // The client reads this map at each connection, and so tells where we are
-        // then. "since" is the position of the last event that was dealt with; "":
-        // from now on.
+        // then. "since" is behind the last event that was dealt with; "": from now on.
         Map<String, String> auth = new ConcurrentHashMap<>();
         auth.put("since", Files.exists(file) ? Files.readString(file) : "");
         if (System.getenv("API_KEY") != null) {
@@ -54,7 +53,14 @@ public final class Subscribe {
             System.out.println(arguments[0]);
             // Kept when the event was dealt with: after a crash it may come again,
             // but it is never left out.
-            String position = (String) arguments[1];
+            String position = ((JSONObject) arguments[1]).optString("position");
+            auth.put("since", position);
+            keep(file, position);
+        });
+
+        // Where we are without an event: first right after connecting.
+        socket.on("position", arguments -> {
+            String position = (String) arguments[0];
             auth.put("since", position);
             keep(file, position);
         });
@@ -75,8 +81,8 @@ public final class Subscribe {
                 System.exit(1);
             }
             if (message.startsWith("POSITION_")) {
-                // Expired, or of another database. Events may be lost: whoever keeps
-                // a state reads it anew now. Here, on from now.
+                // Expired, of another database, or of one that went back. Events may be
+                // lost: whoever keeps a state reads it anew now. Here, on from now.
                 auth.put("since", "");
             }
             connectLater(socket);
