@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use url::{Host, Url};
 
 use crate::api_key::ApiKeys;
+use crate::asking::{Explain, Tail};
 use crate::embedded_postgres::default_data_dir;
 use crate::rest::pricing_url::AllowedHost;
 use crate::sockets::Access;
@@ -34,7 +35,7 @@ pub struct CommandLine {
 }
 
 /// What the program can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Apply the migrations, then serve REST and Socket.IO until a signal.
     Serve,
@@ -42,6 +43,11 @@ pub enum Command {
     Migrate,
     /// Ask the instance that serves at HOST and PORT whether it does, and exit.
     Healthcheck,
+    /// Print the events of the instance at HOST and PORT as they come.
+    Tail(Tail),
+    /// Print what was recorded of a service, and why it was announced or not, as the
+    /// instance at HOST and PORT knows it.
+    Explain(Explain),
 }
 
 /// The settings as they were given: text, unchecked. An empty one counts as not
@@ -250,7 +256,12 @@ fn database(
     Ok(Database::Given(Box::new(Urls { url, listen_url })))
 }
 
-async fn listen_addresses(
+/// Where HOST and PORT are.
+///
+/// # Errors
+///
+/// One line that names the variable.
+pub async fn listen_addresses(
     host: Option<String>,
     port: Option<String>,
 ) -> anyhow::Result<Vec<SocketAddr>> {

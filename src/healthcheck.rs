@@ -1,13 +1,15 @@
 //! Asks a running instance whether it serves: a container's health check, where
 //! there is neither a shell nor curl.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::asking::reachable;
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 const MAX_LINE_BYTES: u64 = 1024;
@@ -27,16 +29,6 @@ pub async fn check(listen: &[SocketAddr]) -> anyhow::Result<()> {
         bail!("answered with `{}`", line.trim());
     }
     Ok(())
-}
-
-/// An instance that listens on every address is asked over loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }
 
 /// The first line of the answer.

@@ -32,5 +32,6 @@ pub mod open_files;
 pub mod embedded_postgres;
 pub mod app;
 pub mod healthcheck;
+pub mod asking;
 pub mod config;
 pub mod panics;

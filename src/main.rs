@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use space_events::app::{self, App};
-use space_events::config::{Command, CommandLine, Config, start_log};
+use space_events::asking::{explain, tail};
+use space_events::config::{Command, CommandLine, Config, given, listen_addresses, start_log};
 use space_events::healthcheck;
 use space_events::panics;
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,11 +88,26 @@ async fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
         }
     };
-    let config = Config::check(command_line.settings).await?;
+    let settings = command_line.settings;
+    // Whoever asks a server needs none of its settings but where it is.
+    let server = listen_addresses(given(settings.host.clone()), given(settings.port.clone()));
     match command_line.command.unwrap_or(Command::Serve) {
-        Command::Migrate => app::migrate(&config).await?,
-        Command::Healthcheck => healthcheck::check(&config.listen).await?,
-        Command::Serve => App::start(config).await?.run_until(signalled).await?,
+        Command::Tail(asked) => {
+            let server = server.await?;
+            tokio::select! {
+                ended = tail(&server, &asked) => ended?,
+                () = signalled => {}
+            }
+        }
+        Command::Explain(asked) => explain(&server.await?, &asked).await?,
+        Command::Migrate => app::migrate(&Config::check(settings).await?).await?,
+        Command::Healthcheck => {
+            healthcheck::check(&Config::check(settings).await?.listen).await?;
+        }
+        Command::Serve => {
+            let app = App::start(Config::check(settings).await?).await?;
+            app.run_until(signalled).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@
 mod support;
 
 mod answers;
+mod asking;
 mod bad_proxies;
 mod capture;
 mod clients;

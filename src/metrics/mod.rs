@@ -114,8 +114,9 @@ impl CatchUp {
 }
 
 /// What handshakes are refused with from the beginning on, as [`Metrics`] counts them.
-const REFUSALS: [&str; 4] = [
+const REFUSALS: [&str; 5] = [
     "unauthorized",
+    "filter_invalid",
     "position_invalid",
     "position_expired",
     "unavailable",
