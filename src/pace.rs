@@ -48,6 +48,11 @@ impl Pace {
             until,
         }
     }
+
+    /// Ends the connection now: others need the memory.
+    pub fn end(&self) {
+        self.0.send_replace(Some(Instant::now()));
+    }
 }
 
 impl Drop for Kept {

@@ -1,15 +1,20 @@
 //! Answers that clients have not taken yet, and how much memory they may hold.
 //!
 //! What is small is the kernel's a moment later. Of what is larger, all connections
-//! together keep so many bytes; an answer that finds no room is a 503.
+//! together keep so many bytes. Where there is no room left, the client that has kept
+//! some of it for longest is disconnected, if it had time enough; an answer that finds
+//! none even so is a 503.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::Error;
 use crate::pace::{Kept, Pace};
@@ -20,42 +25,84 @@ const SMALL_BYTES: usize = 64 * 1024;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What one permit stands for.
 const PERMIT_BYTES: usize = 1024;
+/// How long a client may keep what others need.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often who waits for room looks for such a client.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The memory for answers. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Outgoing(Arc<Semaphore>);
+pub struct Outgoing(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    permits: Arc<Semaphore>,
+    clients: Mutex<Clients>,
+}
+
+/// Those that have not taken what is kept for them, the oldest first.
+#[derive(Debug, Default)]
+struct Clients {
+    since: BTreeMap<u64, (Instant, Pace)>,
+    next: u64,
+}
 
 impl Default for Outgoing {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_BYTES / PERMIT_BYTES)))
+        Self(Arc::new(Shared {
+            permits: Arc::new(Semaphore::new(MAX_BYTES / PERMIT_BYTES)),
+            clients: Mutex::default(),
+        }))
     }
 }
 
 /// Room for so many bytes.
 #[derive(Debug)]
-pub(super) struct Room(Option<OwnedSemaphorePermit>);
+pub(super) struct Room {
+    shared: Arc<Shared>,
+    permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Outgoing {
     /// Room for an answer, if there is any now.
     pub(super) fn room(&self, bytes: usize) -> Result<Room, Error> {
         let Some(permits) = permits(bytes) else {
-            return Ok(Room(None));
+            return Ok(self.filled_with(None));
         };
-        match Arc::clone(&self.0).try_acquire_many_owned(permits) {
-            Ok(permit) => Ok(Room(Some(permit))),
-            Err(_) => Err(Error::Busy(
-                "many large answers are under way; try again in a moment".to_owned(),
-            )),
+        match Arc::clone(&self.0.permits).try_acquire_many_owned(permits) {
+            Ok(permit) => Ok(self.filled_with(Some(permit))),
+            Err(_) => {
+                self.0.end_slowest();
+                Err(Error::Busy(
+                    "many large answers are under way; try again in a moment".to_owned(),
+                ))
+            }
         }
     }
 
     /// Room for the rest of an answer, once there is. Cancel safe.
     pub(super) async fn wait_for_room(&self, bytes: usize) -> Room {
         let Some(permits) = permits(bytes) else {
-            return Room(None);
+            return self.filled_with(None);
         };
-        let permit = Arc::clone(&self.0).acquire_many_owned(permits).await;
-        Room(Some(permit.expect("the semaphore is never closed")))
+        let permit = Arc::clone(&self.0.permits).acquire_many_owned(permits);
+        tokio::pin!(permit);
+        loop {
+            match timeout(LOOK_AGAIN, permit.as_mut()).await {
+                Ok(permit) => {
+                    let permit = permit.expect("the semaphore is never closed");
+                    return self.filled_with(Some(permit));
+                }
+                Err(_) => self.0.end_slowest(),
+            }
+        }
+    }
+
+    fn filled_with(&self, permit: Option<OwnedSemaphorePermit>) -> Room {
+        Room {
+            shared: Arc::clone(&self.0),
+            permit,
+        }
     }
 }
 
@@ -65,29 +112,71 @@ fn permits(bytes: usize) -> Option<u32> {
     u32::try_from(permits).ok().filter(|_| bytes > SMALL_BYTES)
 }
 
-impl Room {
-    /// The bytes that the room was for; it is free again when they are dropped.
-    pub(super) fn fill(self, bytes: Vec<u8>, pace: Option<&Pace>) -> Bytes {
-        match self.0 {
-            None => bytes.into(),
-            Some(permit) => Bytes::from_owner(Outstanding {
-                _kept: pace.map(|pace| pace.keep(bytes.len())),
-                _permit: permit,
-                bytes: bytes.into(),
-            }),
+impl Shared {
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_slowest(&self) {
+        let mut clients = self.clients();
+        let Some(oldest) = clients.since.first_entry() else {
+            return;
+        };
+        if oldest.get().0.elapsed() > PATIENCE {
+            let (_, pace) = oldest.remove();
+            pace.end();
         }
+    }
+}
+
+impl Room {
+    /// The bytes that the room was for, or fewer; it is free again when they are
+    /// dropped.
+    pub(super) fn fill(self, bytes: Vec<u8>, pace: Option<&Pace>) -> Bytes {
+        let permit = match (permits(bytes.len()), self.permit) {
+            (Some(permits), Some(mut permit)) => permit
+                .split(usize::try_from(permits).unwrap_or(usize::MAX))
+                .or(Some(permit)),
+            _ => None,
+        };
+        let Some(permit) = permit else {
+            return bytes.into();
+        };
+        let kept = pace.map(|pace| {
+            let mut clients = self.shared.clients();
+            let number = clients.next;
+            clients.next += 1;
+            clients.since.insert(number, (Instant::now(), pace.clone()));
+            (number, pace.keep(bytes.len()))
+        });
+        Bytes::from_owner(Outstanding {
+            bytes: bytes.into(),
+            kept,
+            shared: self.shared,
+            _permit: permit,
+        })
     }
 }
 
 struct Outstanding {
     bytes: Bytes,
+    /// The client's number among those that are watched.
+    kept: Option<(u64, Kept)>,
+    shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
-    _kept: Option<Kept>,
 }
 
 impl AsRef<[u8]> for Outstanding {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        if let Some((number, _)) = &self.kept {
+            self.shared.clients().since.remove(number);
+        }
     }
 }
 
@@ -119,6 +208,7 @@ pub(super) async fn bound(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace;
 
     #[test]
     fn there_is_so_much_room_and_it_frees_up() {
@@ -140,5 +230,32 @@ mod tests {
         assert!(outgoing.room(half).is_ok());
         drop(second);
         assert!(outgoing.room(usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_needed_is_free_at_once() {
+        let outgoing = Outgoing::default();
+        let room = outgoing.room(MAX_BYTES).expect("room");
+        let bytes = room.fill(vec![1; MAX_BYTES / 2], None);
+        assert!(outgoing.room(MAX_BYTES / 2).is_ok());
+        assert!(outgoing.room(MAX_BYTES / 2 + PERMIT_BYTES).is_err());
+        drop(bytes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_what_others_need_is_disconnected() {
+        let outgoing = Outgoing::default();
+        let (pace, watch) = pace::of_a_connection();
+        let connection = tokio::spawn(watch.too_slow());
+        let room = outgoing.room(MAX_BYTES).expect("room");
+        let kept = room.fill(vec![1; MAX_BYTES], Some(&pace));
+        tokio::time::sleep(PATIENCE * 2).await;
+        assert!(!connection.is_finished());
+        let waiting = outgoing.wait_for_room(MAX_BYTES);
+        let connection = async {
+            connection.await.expect("no panic");
+            drop(kept);
+        };
+        tokio::join!(waiting, connection);
     }
 }

@@ -35,6 +35,8 @@ const HASHED_BYTES: i64 = 8 * 1024 * 1024;
 /// larger is read alone.
 const PIECE_BYTES: i64 = 128 * 1024;
 const PIECE_PRICINGS: usize = 1000;
+/// How many times larger documents usually are than as they are stored.
+const USUAL_RATIO: usize = 4;
 /// How long a piece waits for room in the memory for answers.
 const ROOM_LIMIT: Duration = Duration::from_secs(60);
 
@@ -171,7 +173,7 @@ impl Reading {
     }
 
     async fn read(&mut self, piece: &[Later]) -> anyhow::Result<Bytes> {
-        let mut expected_bytes = usize::try_from(stored_bytes(piece)).unwrap_or(0) * 2;
+        let mut expected_bytes = usize::try_from(stored_bytes(piece)).unwrap_or(0) * USUAL_RATIO;
         loop {
             let room = self.outgoing.wait_for_room(expected_bytes);
             let room = timeout(ROOM_LIMIT, room).await.context("wait for room")?;
