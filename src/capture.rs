@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::store::capture::Fault;
 use crate::store::{self, Pool};
@@ -25,6 +25,10 @@ pub async fn run(pool: Pool, stop: CancellationToken) {
     loop {
         match timeout(TIME_LIMIT, check(&pool)).await {
             Ok(Ok(_)) => {}
+            // The pool says so, once.
+            Ok(Err(error)) if store::is_lost_connection(&error) => {
+                debug!("not checking the triggers")
+            }
             Ok(Err(error)) => warn!(error = format!("{error:#}"), "cannot check the triggers"),
             Err(_) => warn!("cannot check the triggers in time"),
         }

@@ -363,7 +363,8 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     let is_word = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
     ensure!(directives.split(',').find(is_word).is_none(), wrong());
     let filter = tracing_subscriber::EnvFilter::builder()
-        .parse(&directives)
+        // What it finds of an outage is told once, by the store.
+        .parse(format!("sqlx_core::pool=error,{directives}"))
         .map_err(|_| anyhow!(wrong()))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match given(settings.log_format.clone()).as_deref() {

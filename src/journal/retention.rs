@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 use crate::store::{self, Pool};
@@ -34,6 +34,10 @@ pub async fn run(pool: Pool, retention: Duration, metrics: Arc<Metrics>, stop: C
         match timeout(TIME_LIMIT, pruning).await {
             Ok(Ok(0)) => {}
             Ok(Ok(rows)) => info!(rows, "pruned the journal"),
+            // The pool says so, once.
+            Ok(Err(error)) if store::is_lost_connection(&error) => {
+                debug!("not pruning the journal")
+            }
             Ok(Err(error)) => warn!(error = format!("{error:#}"), "cannot prune the journal"),
             Err(_) => warn!("pruning the journal takes long; going on with it later"),
         }
