@@ -20,19 +20,14 @@ mod model;
 mod oracle;
 mod writer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
 
 use crate::support::hearing::{Habits, addresses};
 use crate::support::{Hearing, Server};
 use fault::Scene;
 use oracle::Oracle;
-use writer::Writer;
+use writer::Writers;
 
-const WRITERS: u64 = 8;
 const SERVICES: usize = 40;
 const USUAL_SECONDS: u64 = 15;
 /// Beginnings and ends of transactions.
@@ -50,7 +45,7 @@ async fn what_each_client_hears_is_exactly_what_committed() {
     println!("SEED={seed}");
     let server = Server::start(&["max_prepared_transactions = 20"]).await;
     let mut scene = Scene::start(server, fastrand::Rng::with_seed(seed)).await;
-    let oracle = Oracle::create(&scene.server.url, SERVICES).await;
+    let oracle = Oracle::create(scene.url(), SERVICES).await;
 
     let [first, second, doomed] = scene.addresses();
     let mut clients = vec![
@@ -80,33 +75,21 @@ async fn what_each_client_hears_is_exactly_what_committed() {
         ..Habits::default()
     };
     let choosy = Hearing::returning("hearing a part", &instances, choosy).await;
-    oracle.say(&scene.server.url, "begin").await;
+    oracle.say(scene.url(), "begin").await;
     for client in clients.iter().chain([&choosy]) {
         client.hears_all_up_to("CREATED begin 1").await;
     }
 
-    let stop = CancellationToken::new();
-    let clock = Arc::<AtomicU64>::default();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|number| {
-            let rng = fastrand::Rng::with_seed(seed * 1000 + number);
-            let writer = Writer::new(number, &scene.server.url, rng, Arc::clone(&clock));
-            tokio::spawn(writer.run(stop.clone()))
-        })
-        .collect();
+    let writers = Writers::start(scene.url(), seed);
     let begun = Instant::now();
     // On a busy machine longer, so that enough happens.
-    while begun.elapsed() < duration || clock.load(Ordering::Relaxed) < ENOUGH {
+    while begun.elapsed() < duration || writers.clock() < ENOUGH {
         scene.pause().await;
         scene.fault().await;
     }
-    stop.cancel();
-    let mut spans = Vec::new();
-    for writer in writers {
-        spans.extend(writer.await.expect("a writer that ends well"));
-    }
-    oracle.say(&scene.server.url, "end").await;
-    let committed = oracle.committed(&scene.server.url, &spans).await;
+    let spans = writers.end().await;
+    oracle.say(scene.url(), "end").await;
+    let committed = oracle.committed(scene.url(), &spans).await;
     let part = committed.part(is_of_the_part);
     let all = clients.iter().map(|client| (client, &committed));
     for (client, committed) in all.chain([(&choosy, &part)]) {

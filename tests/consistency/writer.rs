@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -14,14 +15,25 @@ use super::oracle::Span;
 use crate::support::LIMIT;
 use crate::support::postgres::Session;
 
+const WRITERS: u64 = 8;
+
+/// All of them, until they are ended.
+pub struct Writers {
+    clock: Arc<AtomicU64>,
+    stop: CancellationToken,
+    running: Vec<JoinHandle<Vec<Span>>>,
+}
+
 /// One session after another.
-pub struct Writer {
+struct Writer {
     number: u64,
     url: String,
     rng: fastrand::Rng,
     clock: Arc<AtomicU64>,
     versions: u64,
     transactions: u64,
+    /// What may be prepared by now.
+    preparing: Option<String>,
 }
 
 type Sql<T> = Result<T, tokio_postgres::Error>;
@@ -33,8 +45,42 @@ enum End {
     Prepared(String),
 }
 
+impl Writers {
+    pub fn start(url: &str, seed: u64) -> Self {
+        let clock = Arc::<AtomicU64>::default();
+        let stop = CancellationToken::new();
+        let running = (0..WRITERS)
+            .map(|number| {
+                let rng = fastrand::Rng::with_seed(seed * 1000 + number);
+                let writer = Writer::new(number, url, rng, Arc::clone(&clock));
+                tokio::spawn(writer.run(stop.clone()))
+            })
+            .collect();
+        Self {
+            clock,
+            stop,
+            running,
+        }
+    }
+
+    /// How many transactions began or ended so far.
+    pub fn clock(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Ends them; what they did.
+    pub async fn end(self) -> Vec<Span> {
+        self.stop.cancel();
+        let mut spans = Vec::new();
+        for writer in self.running {
+            spans.extend(writer.await.expect("a writer that ends well"));
+        }
+        spans
+    }
+}
+
 impl Writer {
-    pub fn new(number: u64, url: &str, rng: fastrand::Rng, clock: Arc<AtomicU64>) -> Self {
+    fn new(number: u64, url: &str, rng: fastrand::Rng, clock: Arc<AtomicU64>) -> Self {
         Self {
             number,
             url: url.to_owned(),
@@ -42,11 +88,12 @@ impl Writer {
             clock,
             versions: 0,
             transactions: 0,
+            preparing: None,
         }
     }
 
     /// Writes until it is stopped.
-    pub async fn run(mut self, stop: CancellationToken) -> Vec<Span> {
+    async fn run(mut self, stop: CancellationToken) -> Vec<Span> {
         let mut spans = Vec::new();
         let mut session = None;
         while !stop.is_cancelled() {
@@ -64,7 +111,12 @@ impl Writer {
                 Ok(End::RolledBack) => {}
                 Ok(End::Prepared(name)) => self.settle(&name).await,
                 // Whether it was committed, the oracle's table tells.
-                Err(_) => session = None,
+                Err(_) => {
+                    session = None;
+                    if let Some(name) = self.preparing.take() {
+                        self.settle(&name).await;
+                    }
+                }
             }
             spans.push(Span {
                 token,
@@ -140,9 +192,11 @@ impl Writer {
         }
         if prepared {
             let name = format!("t{token}");
+            self.preparing = Some(name.clone());
             session
                 .try_sql(&format!("prepare transaction '{name}'"))
                 .await?;
+            self.preparing = None;
             return Ok(End::Prepared(name));
         }
         session.try_sql("commit").await?;
