@@ -7,6 +7,8 @@
 //! to the COMMIT. Transactions take turns by service, which is the order of their
 //! commits.
 //!
+//! A failover that loses commits is a scene of its own, with the same writers.
+//!
 //! `SEED=…` plays the same changes and faults again (not their exact timing);
 //! `SOAK_SECONDS=…` says for how long.
 
@@ -16,6 +18,7 @@
 )]
 
 mod fault;
+mod losing;
 mod model;
 mod oracle;
 mod writer;
@@ -40,9 +43,8 @@ const PART: &str = concat!(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_each_client_hears_is_exactly_what_committed() {
-    let seed = from_environment("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let seed = seed();
     let duration = Duration::from_secs(from_environment("SOAK_SECONDS").unwrap_or(USUAL_SECONDS));
-    println!("SEED={seed}");
     let server = Server::start(&["max_prepared_transactions = 20"]).await;
     let mut scene = Scene::start(server, fastrand::Rng::with_seed(seed)).await;
     let oracle = Oracle::create(scene.url(), SERVICES).await;
@@ -120,6 +122,13 @@ fn is_of_the_part(event: &str) -> bool {
     let service = words.next().expect("a service").strip_prefix('s');
     let number = service.and_then(|number| number.parse::<usize>().ok());
     kind != "ACTIVED" && number.is_some_and(|number| number % 2 == 1 && number < 20)
+}
+
+/// What all randomness comes from.
+fn seed() -> u64 {
+    let seed = from_environment("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+    println!("SEED={seed}");
+    seed
 }
 
 fn from_environment(name: &str) -> Option<u64> {

@@ -18,7 +18,7 @@ pub struct Span {
 
 /// An event that was committed.
 #[derive(Clone, Debug)]
-struct Expected {
+pub struct Expected {
     token: u64,
     statement: u32,
     event: String,
@@ -30,6 +30,9 @@ pub struct Committed {
     by_service: BTreeMap<String, Vec<Expected>>,
     spans: HashMap<u64, Span>,
 }
+
+/// How many events of each service had been committed at some time.
+pub struct Counts(HashMap<String, usize>);
 
 impl Oracle {
     pub async fn create(url: &str, services: usize) -> Self {
@@ -81,6 +84,24 @@ impl Oracle {
     }
 }
 
+impl Counts {
+    pub async fn read(url: &str) -> Self {
+        let session = Session::connect(url).await;
+        let rows = session
+            .sql("select service || ' ' || count(*) from test.expected group by service")
+            .await;
+        let counts = rows.iter().map(|row| {
+            let (service, count) = row.split_once(' ').expect("two words");
+            (service.to_owned(), count.parse().expect("a number"))
+        });
+        Self(counts.collect())
+    }
+
+    fn of(&self, service: &str) -> usize {
+        self.0.get(service).copied().unwrap_or_default()
+    }
+}
+
 impl Committed {
     pub fn events(&self) -> usize {
         self.by_service.values().map(Vec::len).sum()
@@ -109,6 +130,54 @@ impl Committed {
 
     /// What is wrong with what a client heard.
     pub fn check(&self, heard: &[String]) -> Result<(), String> {
+        for (service, waiting) in self.check_beginning(heard)? {
+            if let Some(first) = waiting.last() {
+                return Err(format!(
+                    "{} events of {service} were not heard, the first is {first:?}",
+                    waiting.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with what a client heard that began some time between two others,
+    /// and heard all from there on.
+    pub fn check_end(
+        &self,
+        heard: &[String],
+        earliest: &Counts,
+        latest: &Counts,
+    ) -> Result<(), String> {
+        let mut end = Self {
+            by_service: self.by_service.clone(),
+            spans: self.spans.clone(),
+        };
+        for (service, expected) in &mut end.by_service {
+            let of_it = |event: &&String| service_of(event) == service;
+            let count = heard.iter().filter(of_it).count();
+            let begin = expected
+                .len()
+                .checked_sub(count)
+                .ok_or_else(|| format!("{count} of {} events of {service}", expected.len()))?;
+            let (earliest, latest) = (earliest.of(service), latest.of(service));
+            if !(earliest..=latest).contains(&begin) {
+                return Err(format!(
+                    "{count} events of {service}, so it began behind {begin}; that was to be \
+                     behind {earliest} to {latest}"
+                ));
+            }
+            expected.drain(..begin);
+        }
+        end.check(heard)
+    }
+
+    /// What is wrong with what a client heard that did not hear all; else what was still
+    /// to come, the next last.
+    pub fn check_beginning(
+        &self,
+        heard: &[String],
+    ) -> Result<HashMap<&str, Vec<&Expected>>, String> {
         let mut causes = Vec::new();
         let mut next: HashMap<&str, Vec<&Expected>> = HashMap::new();
         for (service, expected) in &self.by_service {
@@ -116,9 +185,9 @@ impl Committed {
             next.insert(service, expected.iter().rev().collect());
         }
         for (nth, event) in heard.iter().enumerate() {
-            let service = event.split(' ').nth(1).unwrap_or_default();
+            let service = service_of(event);
             // Said by nobody among the writers; a TRUNCATE may take them too.
-            if service == "begin" || service == "end" {
+            if ["begin", "lost", "end"].contains(&service) {
                 continue;
             }
             let wrong = |why: &str, waited: &[&Expected]| {
@@ -143,15 +212,8 @@ impl Committed {
                 None => return Err(wrong("another was to come", waiting)),
             }
         }
-        for (service, waiting) in next {
-            if let Some(first) = waiting.last() {
-                return Err(format!(
-                    "{} events of {service} were not heard, the first is {first:?}",
-                    waiting.len()
-                ));
-            }
-        }
-        self.check_order(&causes, heard)
+        self.check_order(&causes, heard)?;
+        Ok(next)
     }
 
     /// Across services: within a transaction as made; what began after another
@@ -185,4 +247,8 @@ impl Committed {
         }
         Ok(())
     }
+}
+
+fn service_of(event: &str) -> &str {
+    event.split(' ').nth(1).unwrap_or_default()
 }
