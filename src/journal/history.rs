@@ -380,3 +380,57 @@ impl SharedPages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(max_id: i64) -> Position {
+        Position::after(Arc::new(Seen {
+            max_id,
+            ..Seen::nothing()
+        }))
+    }
+
+    fn page(end: Position, reached_now: bool) -> SharedPage {
+        let page = Page {
+            events: Vec::new(),
+            rows: 0,
+            silent: Vec::new(),
+            end,
+            reached_now,
+            kept_from: None,
+        };
+        SharedPage {
+            page: Arc::new(page),
+            head: 0,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_page_is_shared_while_it_is_fresh() {
+        let mut pages = SharedPages::default();
+        pages.keep(&at(1), &page(at(2), false));
+        pages.keep(&at(2), &page(at(3), true));
+        for place in [1, 2] {
+            assert!(pages.find(&at(place)).is_some(), "{place}");
+        }
+        assert!(pages.find(&at(3)).is_none());
+        tokio::time::advance(LAST_PAGE_LIFE).await;
+        assert!(pages.find(&at(1)).is_some());
+        assert!(pages.find(&at(2)).is_none(), "others were visible since");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_pages_are_shared() {
+        let mut pages = SharedPages::default();
+        let count = i64::try_from(SHARED_PAGES).expect("a few");
+        for place in 0..=count {
+            pages.keep(&at(place), &page(at(place + 1), false));
+        }
+        let shared: Vec<i64> = (0..=count)
+            .filter(|place| pages.find(&at(*place)).is_some())
+            .collect();
+        assert_eq!(shared, (1..=count).collect::<Vec<_>>());
+    }
+}

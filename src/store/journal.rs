@@ -3,6 +3,8 @@
 
 use sqlx::{Connection as _, FromRow, PgConnection, PgExecutor};
 
+use super::Transaction;
+
 /// A place in the journal, as Postgres writes it.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Place {
@@ -223,34 +225,38 @@ pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Re
 /// Returns how many, and the id of the last.
 ///
 /// Whoever begins at the front again finds what was removed before, dead but not
-/// cleared away, for as long as somebody may still see it.
+/// cleared away, for as long as somebody may still see it. And the rows are found in
+/// the order of their ids, in this transaction: a plan that sorts them reads all that
+/// are left, however few go.
 ///
 /// # Errors
 ///
 /// The database is away.
-pub async fn prune(
-    executor: impl PgExecutor<'_>,
-    after_id: i64,
-    limit: i64,
-) -> sqlx::Result<(i64, i64)> {
+pub async fn prune(tx: &mut Transaction, after_id: i64, limit: i64) -> sqlx::Result<(i64, i64)> {
+    sqlx::raw_sql("set local enable_sort = off; set local enable_bitmapscan = off")
+        .execute(&mut *tx)
+        .await?;
     sqlx::query_as(
-        "with pruned as (
+        "with going as (
+            select id
+            from space_events.row_changes
+            where id > $1
+            and id <= (select pruned_max_id from space_events.journal)
+            and pg_visible_in_snapshot(xid, (select pruned_snapshot from space_events.journal))
+            order by id
+            limit $2
+        ), pruned as (
             delete from space_events.row_changes
-            where id in (
-                select c.id
-                from space_events.row_changes c, space_events.journal j
-                where c.id > $1
-                and c.id <= j.pruned_max_id
-                and pg_visible_in_snapshot(c.xid, j.pruned_snapshot)
-                order by c.id
-                limit $2)
+            where id > $1
+            and id <= (select max(id) from going)
+            and pg_visible_in_snapshot(xid, (select pruned_snapshot from space_events.journal))
             returning id
         )
         select count(*), coalesce(max(id), $1) from pruned",
     )
     .bind(after_id)
     .bind(limit)
-    .fetch_one(executor)
+    .fetch_one(tx)
     .await
 }
 

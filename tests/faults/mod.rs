@@ -10,6 +10,7 @@ mod away;
 mod connections;
 mod copies;
 mod failovers;
+mod held_up;
 mod instances;
 mod late_rows;
 mod restarts;
