@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::AsyncMessage;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Database, Server, TestApp, wait_until};
+use crate::support::{Server, TestApp, wait_until};
 
 /// The texts of the notifications of a database.
 async fn listen(url: &str) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>) {
@@ -40,21 +40,24 @@ async fn listen(url: &str) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_change_is_told_where_nobody_else_writes_and_as_the_journal_has_it() {
-    let database = Database::create().await;
+    // Whoever writes beside it, in any database of the server, keeps it from telling.
+    let server = Server::start(&["autovacuum = off"]).await;
     // Its migrations alone: nobody but this test sleeps.
-    TestApp::start(&database).await.stop().await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    app.stop().await;
+    let database = server.connect().await;
     let longest = "\u{1f980}".repeat(255);
     database
         .sql(&format!(
             "insert into services (name) values ('Zoom'), ('{longest}')"
         ))
         .await;
-    let sleeper = database.connect().await;
+    let sleeper = server.connect().await;
     wait_until("it falls asleep", async || {
         sleeper.sql("select space_events.fall_asleep()").await == ["t"]
     })
     .await;
-    let (mut told, _listening) = listen(&database.url).await;
+    let (mut told, _listening) = listen(&server.url).await;
     let open = "begin; select pg_current_xact_id()";
     let insert = |version: &str| {
         format!("insert into pricings (service_name, version) values ('Zoom', '{version}')")
@@ -91,7 +94,7 @@ async fn one_change_is_told_where_nobody_else_writes_and_as_the_journal_has_it()
         ),
         (true, insert("7"), &[false]),
     ] {
-        let other = database.connect().await;
+        let other = server.connect().await;
         if open_beside {
             other.sql(open).await;
         }
