@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use space_events::config::Settings;
 
 use crate::support::client::{in_short, position_of};
 use crate::support::hearing::since;
-use crate::support::{Client, Database, TestApp};
+use crate::support::{Client, Database, End, Server, TestApp};
 
 /// All pages of a path, with so many entries each; the entries.
 async fn pages(app: &TestApp, path: &str, list: &str) -> Vec<Value> {
@@ -312,5 +313,46 @@ async fn each_recorded_change_has_its_event_or_the_reason_why_it_has_none() {
     assert_eq!(of_other["changes"], json!([]));
     let of_zoom = pages(&app, "/api/v1/changes?service=ZOOM", "changes").await;
     assert_eq!(of_zoom.len(), all.len());
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_commit_is_told_where_postgres_keeps_it() {
+    let sql = "insert into services (name) values ('Zoom');
+               insert into pricings (service_name, version) values ('Zoom', '1')";
+    let mut server = Server::start(&["track_commit_timestamp = off"]).await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let session = server.connect().await;
+    session.sql(sql).await;
+    for (path, list) in [("/api/v1/events", "events"), ("/api/v1/changes", "changes")] {
+        let (status, page) = app.get(path).await;
+        assert_eq!(status, 200, "{page}");
+        assert!(page[list][0].get("committedAt").is_none(), "{page}");
+    }
+    app.stop().await;
+    server.stop(End::Fast).await;
+
+    let database = Database::create().await;
+    let app = TestApp::start(&database).await;
+    let slow = database.connect().await;
+    slow.sql(&format!("begin; {sql}")).await;
+    // What another transaction did meanwhile is older than this commit.
+    let meanwhile = database.sql("select clock_timestamp()::text").await;
+    slow.sql("commit").await;
+    for (path, list) in [
+        ("/api/v1/events?order=desc", "events"),
+        ("/api/v1/changes", "changes"),
+    ] {
+        let (status, page) = app.get(path).await;
+        assert_eq!(status, 200, "{page}");
+        let time = |name: &str| page[list][0][name].as_str().expect("a time").to_owned();
+        let sql = format!(
+            "select '{}'::timestamptz <= '{at}' and '{at}' <= '{}'::timestamptz + interval '1 ms'",
+            time("occurredAt"),
+            time("committedAt"),
+            at = meanwhile[0],
+        );
+        assert_eq!(database.sql(&sql).await, ["t"], "{page}");
+    }
     app.stop().await;
 }

@@ -193,7 +193,11 @@ impl EmbeddedPostgres {
             .arg("-D")
             .arg(&data)
             .args(["-c", "exit_on_error=on", "postgres"]);
-        run(single, &format!("create database {DATABASE}\n"))
+        // A line is a statement. With the times of commits a delay tells what its
+        // writer took and what the program did.
+        let statements =
+            format!("create database {DATABASE}\nalter system set track_commit_timestamp = on\n");
+        run(single, &statements)
             .await
             .context("create the database")?;
         self.dir.rename_to_data(&data)

@@ -395,7 +395,7 @@ impl Reader {
                 let position = from.clone();
                 let change = change.clone();
                 recorded.push(Recorded::new(
-                    witness,
+                    (xid, witness),
                     changed_at,
                     service_name,
                     change,
@@ -498,7 +498,7 @@ impl Reader {
                 let witness = Witness::new(row.try_get(0)?, xid, changed_at.timestamp_micros());
                 let position = position.up_to(witness.id);
                 Ok(Recorded::new(
-                    witness,
+                    (xid, witness),
                     changed_at,
                     service_name,
                     change,

@@ -14,6 +14,8 @@ use crate::store::services::Availability;
 pub struct Recorded {
     /// The row in the journal.
     pub row: Witness,
+    /// The transaction that wrote it.
+    pub xid: u64,
     /// When the row changed.
     pub changed_at: DateTime<Utc>,
     /// The service as it was called then.
@@ -28,7 +30,7 @@ pub struct Recorded {
 
 impl Recorded {
     pub(super) fn new(
-        row: Witness,
+        (xid, row): (u64, Witness),
         changed_at: DateTime<Utc>,
         service_name: &str,
         change: Change,
@@ -36,6 +38,7 @@ impl Recorded {
     ) -> Self {
         Self {
             row,
+            xid,
             changed_at,
             service_name: service_name.to_owned(),
             meaning: meaning_of(service_name, change.clone()),

@@ -1,8 +1,11 @@
 //! What was announced, and all that was recorded with the reason why some of it was
 //! not: page by page, from a position on or back from it.
 
+use std::collections::{BTreeSet, HashMap};
+
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,13 +14,13 @@ use utoipa_axum::routes;
 use super::openapi::Invalid;
 use super::request::QueryParams;
 use super::snapshot::EventPosition;
-use super::{Api, Error};
+use super::{Api, Error, USUAL_LIMIT, settle};
 use crate::event::{Code, Event, Reason};
 use crate::journal::batch::time_text;
 use crate::journal::history::{PAGE_ROWS, PositionRefused};
 use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
 use crate::journal::{JournalKey, Position, Recorded};
-use crate::store::services::Availability;
+use crate::store::{self, services::Availability};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
@@ -50,6 +53,11 @@ struct PastEvent {
     /// When the row changed.
     #[schema(format = DateTime)]
     occurred_at: String,
+    /// When its transaction committed; left out where Postgres does not know it: it
+    /// keeps that only with `track_commit_timestamp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
+    committed_at: Option<String>,
     /// The place behind it: with it as `since`, a client hears all that came later.
     position: String,
 }
@@ -71,6 +79,11 @@ struct RecordedChange {
     /// When the row changed.
     #[schema(format = DateTime)]
     occurred_at: String,
+    /// When its transaction committed; left out where Postgres does not know it: it
+    /// keeps that only with `track_commit_timestamp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
+    committed_at: Option<String>,
     /// The place behind it.
     position: String,
     /// Where the row is.
@@ -196,12 +209,14 @@ async fn events(
         })
         .await?;
     let key = api.history.key();
+    let commit_times = read.commit_times(&api).await?;
     let past = |row: &Recorded| match &row.meaning {
         Meaning::Event(event) => Some(PastEvent {
             code: event.code(),
             details: event.into(),
             id: row.row.to_string(),
             occurred_at: time_text(row.changed_at),
+            committed_at: commit_times.get(&row.xid).copied().map(time_text),
             position: row.position.encode(&key),
         }),
         Meaning::Nothing(_) => None,
@@ -240,19 +255,23 @@ async fn changes(
     let request = Request::read(&query, Order::Desc)?;
     let read = request.answer(&api, |_| true).await?;
     let key = api.history.key();
+    let commit_times = read.commit_times(&api).await?;
     let body = Changes {
         position: read.next.encode(&key),
         changes: read
             .rows
             .into_iter()
-            .map(|row| RecordedChange::new(row, &key))
+            .map(|row| {
+                let committed_at = commit_times.get(&row.xid).copied();
+                RecordedChange::new(row, committed_at, &key)
+            })
             .collect(),
     };
     Ok((EventPosition::new(&read.newest, &key)?, Json(body)))
 }
 
 impl RecordedChange {
-    fn new(row: Recorded, key: &JournalKey) -> Self {
+    fn new(row: Recorded, committed_at: Option<DateTime<Utc>>, key: &JournalKey) -> Self {
         let (event, reason) = match &row.meaning {
             Meaning::Event(event) => {
                 let (code, details) = (event.code(), event.into());
@@ -289,6 +308,7 @@ impl RecordedChange {
         Self {
             id: row.row.to_string(),
             occurred_at,
+            committed_at: committed_at.map(time_text),
             position: row.position.encode(key),
             table,
             service_name: row.service_name,
@@ -316,6 +336,22 @@ struct Read {
     newest: Position,
     /// Where the next page begins.
     next: Position,
+}
+
+impl Read {
+    /// When the transactions of the rows committed, where Postgres knows it.
+    async fn commit_times(&self, api: &Api) -> Result<HashMap<u64, DateTime<Utc>>, Error> {
+        let xids: BTreeSet<u64> = self.rows.iter().map(|row| row.xid).collect();
+        let xids = Vec::from_iter(xids);
+        if xids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        settle(USUAL_LIMIT, async || {
+            let mut tx = store::begin_read(&api.pool).await?;
+            Ok(store::journal::commit_times(&mut tx, &xids).await?)
+        })
+        .await
+    }
 }
 
 impl<'q> Request<'q> {

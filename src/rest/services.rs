@@ -120,7 +120,7 @@ fn with_milliseconds<S: Serializer>(
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// Lists the enabled services, by name.
+/// Lists the enabled services, or the disabled ones, by name.
 #[utoipa::path(
     get, path = "/services", operation_id = "listServices", tag = "services",
     params(
@@ -129,6 +129,7 @@ fn with_milliseconds<S: Serializer>(
         ("offset" = Option<i64>, Query, minimum = 0, description = "how many services to pass over; above zero it counts instead of `page`"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000, description = "20 by default"),
         ("order" = Option<NameOrder>, Query, description = "`asc` by default"),
+        ("disabled" = Option<bool>, Query, description = "`true`: the disabled ones; `false` by default"),
     ),
     responses(
         (status = 200, description = "the services", body = Vec<ServiceBody>, headers(("Event-Position" = EventPosition))),
@@ -150,7 +151,7 @@ async fn list(
     Ok((position, Json(services)))
 }
 
-/// Reads `name`, `page` (from 1), `offset` (in services), `limit` and `order`.
+/// Reads `name`, `page` (from 1), `offset` (in services), `limit`, `order` and `disabled`.
 /// An offset above zero counts instead of the page, as in SPACE.
 fn page(query: &QueryParams) -> Result<Page, Error> {
     let number = |name: &str, least: i64, default: i64| match query.get(name) {
@@ -182,6 +183,15 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
             ));
         }
     };
+    let disabled = match query.get("disabled") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            return Err(Error::Invalid(
+                "the parameter `disabled` must be true or false".to_owned(),
+            ));
+        }
+    };
     let name_part = query.get("name").unwrap_or_default().to_owned();
     if name_part.contains('\0') {
         return Err(Error::Invalid(
@@ -189,6 +199,7 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
         ));
     }
     Ok(Page {
+        disabled,
         name_part,
         skipped,
         limit,

@@ -1,6 +1,9 @@
 //! The journal's housekeeping: which one it is, where it is now, how far back it
 //! goes. What it says is read by [`crate::journal`].
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, PgConnection, PgExecutor};
 
 use super::Transaction;
@@ -41,6 +44,34 @@ pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
     )
     .fetch_one(executor)
     .await
+}
+
+/// When each of these transactions committed; without those of which Postgres does
+/// not know it: it keeps the times only with `track_commit_timestamp`, and not for ever.
+///
+/// # Errors
+///
+/// The database is away.
+pub async fn commit_times(
+    executor: impl PgExecutor<'_>,
+    xids: &[u64],
+) -> sqlx::Result<HashMap<u64, DateTime<Utc>>> {
+    let xids: Vec<i64> = xids.iter().map(|xid| xid.cast_signed()).collect();
+    // The time is kept by the lower half of the number, which comes again.
+    let times: Vec<(i64, DateTime<Utc>)> = sqlx::query_as(
+        "select xid, committed_at
+        from unnest($1::bigint[]) given (xid)
+        cross join lateral (
+            select case when current_setting('track_commit_timestamp')::boolean
+                then pg_xact_commit_timestamp(xid::text::xid8::xid) end) kept (committed_at)
+        where committed_at is not null
+        and xid > pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 2000000000",
+    )
+    .bind(xids)
+    .fetch_all(executor)
+    .await?;
+    let times = times.into_iter();
+    Ok(times.map(|(xid, at)| (xid.cast_unsigned(), at)).collect())
 }
 
 /// Gives the journal a new identity and empties it, if it was written in another

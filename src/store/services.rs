@@ -92,9 +92,11 @@ pub enum NameOrder {
     Descending,
 }
 
-/// Which enabled services are listed.
+/// Which services are listed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
+    /// The disabled ones; else the enabled ones.
+    pub disabled: bool,
     /// A part of the name, whatever its case; empty for all.
     pub name_part: String,
     /// How many are left out at the beginning.
@@ -126,7 +128,7 @@ macro_rules! select_service {
     };
 }
 
-/// The enabled services of a page, ordered by name.
+/// The services of a page, ordered by name.
 ///
 /// # Errors
 ///
@@ -137,7 +139,7 @@ pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Ve
             concat!(
                 select_service!(),
                 "
-                where not s.disabled
+                where s.disabled = $4
                 and position(space_events.case_folded($1) in space_events.case_folded(s.name)) > 0
                 order by space_events.case_folded(s.name) ",
                 $order,
@@ -156,6 +158,7 @@ pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Ve
         .bind(&page.name_part)
         .bind(page.skipped)
         .bind(page.limit)
+        .bind(page.disabled)
         .fetch_all(executor)
         .await
 }

@@ -256,6 +256,7 @@ fn cases() -> Vec<Case> {
         ("POST", SERVICES, "", "", "", large(), 413),
         ("POST", SERVICES, "", "", "", other(), 415),
         ("GET", SERVICES, "", "", "?name=o&order=desc", None, 200),
+        ("GET", SERVICES, "", "", "?disabled=true", None, 200),
         ("GET", SERVICES, "", "", "?limit=0", None, 400),
         (
             "PUT",

@@ -221,6 +221,9 @@ async fn lists_are_paged_and_sorted_without_regard_to_case() {
         ("name=%5C", ""),
         ("name=%FF&zzz=1", ""),
         ("limit=1&limit=2&name=&&=", "100%,a_b"),
+        ("disabled=true", "alpha gone"),
+        ("disabled=true&name=beta", ""),
+        ("disabled=false&limit=1", "100%"),
     ] {
         let list = server.get(&format!("/services?{query}")).await;
         let list = list.as_array().expect("a list");
@@ -244,6 +247,8 @@ async fn lists_are_paged_and_sorted_without_regard_to_case() {
         "order=ASC",
         "order=",
         "name=%00",
+        "disabled=1",
+        "disabled=",
     ] {
         let (status, body) = server.call("GET", &format!("/services?{query}")).await;
         assert_eq!(status, 400, "{query}");
