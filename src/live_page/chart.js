@@ -1,13 +1,5 @@
 // Events per second over the last minutes, one bar a second, by code.
 
-const CODES = [
-  // A colour of its own (page.css), and a mark for those who do not see it.
-  { code: "PRICING_CREATED", mark: "+" },
-  { code: "PRICING_ACTIVED", mark: "↑" },
-  { code: "PRICING_ARCHIVED", mark: "↓" },
-  { code: "SERVICE_DISABLED", mark: "×" },
-];
-
 const chart = {
   SECONDS: 180,
   canvas: byId("chart"),

@@ -25,11 +25,24 @@ const socket = io(`${ROOT.origin}/pricings`, {
   auth: handshake,
 });
 
+// What is said of the connection; green only while the server can keep its promise.
+const said = { name: "connecting", detail: "" };
+
 function state(name, detail) {
+  Object.assign(said, { name, detail });
+  showState();
+}
+
+function showState() {
+  let { name, detail } = said;
+  if (name === "live" && health.isReady === null) [name, detail] = ["checking", "connected; asking how the server is"];
+  if (name === "live" && health.isReady === false) [name, detail] = ["unready", health.fault];
   byId("state").className = name;
-  setText(byId("state-name"), name);
+  setText(byId("state-name"), name === "unready" ? "not ready" : name);
   setText(byId("state-detail"), detail);
 }
+
+health.onChange.push(showState);
 
 async function handshake(send) {
   handshakes += 1;
@@ -58,6 +71,7 @@ async function countMissed(position) {
 
 socket.on("connect", () => {
   pauseMs = FIRST_PAUSE_MS;
+  health.lookSoon();
   if (lostAt === null) {
     state("live", "");
   } else {
@@ -86,9 +100,9 @@ function tellCaughtUp() {
   missed = null;
 }
 
-socket.on("message", (event, { position }) => {
-  events.add(event, since);
-  since = position;
+socket.on("message", (event, place) => {
+  events.add(event, place, since);
+  since = place.position;
   services.note(event.details.serviceName, event.code === "SERVICE_DISABLED");
   if (missed !== null) {
     missed.heard += 1;
@@ -97,6 +111,8 @@ socket.on("message", (event, { position }) => {
 });
 
 socket.on("position", (position) => {
+  // The history could not be read: what was before begins here.
+  if (past.begin === "" && events.total === 0) Object.assign(past, { begin: position, next: position });
   since = position;
 });
 
@@ -117,9 +133,10 @@ socket.on("connect_error", (error) => {
   } else if (error.message.startsWith("POSITION_")) {
     const why = error.message.startsWith("POSITION_EXPIRED") ? "the log does not go back that far" : "the server has another log now, or it went back";
     events.notice(`A gap: events may have been missed, since ${why}. From now on again.`);
-    since = "";
     lostAt = null;
-    begin();
+    // What is shown is of another log, or behind the gap: nothing leads back from it.
+    past.isAll = true;
+    beginAfterGap();
   } else {
     lost();
     connectAgain();
@@ -127,6 +144,7 @@ socket.on("connect_error", (error) => {
 });
 
 function lost() {
+  health.lookSoon();
   if (lostAt === null) {
     lostAt = Date.now();
     events.notice("The connection is lost.");
@@ -146,25 +164,37 @@ async function loadServices() {
     return position;
   } catch (error) {
     const refused = error.status === 401 || error.status === 403;
-    services.said(refused ? "A key is needed to see the services." : `The services cannot be read: ${error.message}`);
+    services.said(`The services cannot be read. ${wordsFor(error)}`, true);
     clearTimeout(loading);
     if (!refused) loading = setTimeout(loadServices, MAX_PAUSE_MS);
     return "";
   }
 }
 
-// Lists, then hears from exactly there.
-async function begin() {
+async function beginAfterGap() {
   since = await loadServices();
   socket.connect();
 }
 
-onNewKey.push(() => {
+// Lists what was, then hears from exactly there. The services are listed later than
+// the events, so no event that they do not show yet goes by unheard.
+async function begin() {
+  const from = await past.open();
+  events.notice("Live from here", "begin");
+  const listed = await loadServices();
+  since = from === "" ? listed : from;
+  socket.connect();
+}
+
+onNewKey.push(async () => {
+  if (past.failed && past.begin === "" && since === "") await past.open();
+  else if (past.failed) past.load();
   const refused = !socket.active;
+  const listed = await loadServices();
   // Where a position is known, what came after it is heard.
-  if (refused && since === "") return begin();
+  if (refused && since === "") since = past.begin === "" ? listed : past.begin;
   if (refused) socket.connect();
-  return loadServices();
 });
 
+health.look();
 begin();

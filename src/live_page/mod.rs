@@ -9,19 +9,24 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
+use axum::extract::RawQuery;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 const PAGE: &str = include_str!("page.html");
+const LOOK: &str = include_str!("look.css");
 const STYLE: &str = include_str!("page.css");
 /// The official client, as its package has it; `socket.io.LICENSE` is beside it.
 const SOCKET_IO: &str = include_str!("socket.io.min.js");
 /// In reading order; each uses what comes before it.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("page.js"),
+    include_str!("health.js"),
+    include_str!("address.js"),
     include_str!("chart.js"),
     include_str!("events.js"),
+    include_str!("past.js"),
     include_str!("delays.js"),
     include_str!("services.js"),
     include_str!("connection.js"),
@@ -48,12 +53,17 @@ pub(crate) async fn show() -> Response {
     (headers, [(header::CONTENT_SECURITY_POLICY, policy)], body).into_response()
 }
 
-/// Sends a browser that opens the root to the page, wherever a proxy has put it.
-pub(crate) async fn redirect() -> impl IntoResponse {
-    let to = HeaderValue::from_static("api/v1/events/client");
+/// Sends a browser that opens the root to the page, wherever a proxy has put it;
+/// what the page is to show goes with it.
+pub(crate) async fn redirect(RawQuery(query): RawQuery) -> impl IntoResponse {
+    let page = "api/v1/events/client";
+    let with_query = query.and_then(|query| HeaderValue::try_from(format!("{page}?{query}")).ok());
     (
         axum::http::StatusCode::TEMPORARY_REDIRECT,
-        [(header::LOCATION, to)],
+        [(
+            header::LOCATION,
+            with_query.unwrap_or(HeaderValue::from_static(page)),
+        )],
     )
 }
 
@@ -63,6 +73,8 @@ fn pieces(nonce: Bytes) -> Vec<Bytes> {
     for (index, part) in PAGE.split("%%").enumerate() {
         match (index % 2, part) {
             (1, "nonce") => pieces.push(nonce.clone()),
+            (1, "version") => pieces.push(Bytes::from_static(env!("CARGO_PKG_VERSION").as_bytes())),
+            (1, "look") => pieces.push(Bytes::from_static(LOOK.as_bytes())),
             (1, "style") => pieces.push(Bytes::from_static(STYLE.as_bytes())),
             (1, "socket.io") => pieces.push(Bytes::from_static(SOCKET_IO.as_bytes())),
             (1, "scripts") => pieces.extend(SCRIPTS.map(str::as_bytes).map(Bytes::from_static)),

@@ -1,5 +1,5 @@
 "use strict";
-// What the parts share: elements, requests with a key, the server's clock.
+// What the parts share: elements, words, requests with a key, the server's clock.
 
 // The page is at api/v1/events/client; a proxy may have put something before it.
 const ROOT = new URL("../../../", location.href);
@@ -26,6 +26,31 @@ function duration(ms) {
   if (ms < 10_000) return `${Math.round(ms).toLocaleString()} ms`;
   if (ms < 120_000) return `${Math.round(ms / 1000)} s`;
   return ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / 3_600_000)} h`;
+}
+
+// Says it where somebody acted; a fault in red.
+function sayAt(place, text, isFault = false) {
+  setText(place, text);
+  place.classList.toggle("fault", isFault && text !== "");
+}
+
+// What went wrong, for people: what it means for them, then the server's own sentence.
+function wordsFor(error) {
+  if (error.name === "TimeoutError") return "The server did not answer in time.";
+  if (error instanceof TypeError) return "The server cannot be reached. Is it running?";
+  const said = sentence(error.message);
+  if (error.status === 401) return key() === null ? "An API key is needed." : "The server does not know this key.";
+  if (error.status === 403) return "This key may not do that.";
+  if (error.status === 404) return `It is not there any more. ${said}`;
+  if (error.status === 503) return "The database is away. Try again in a moment.";
+  if (error.status >= 500) return `The server has a fault. ${said}`;
+  return said;
+}
+
+// `conflict: pricing ‹1.0› already exists` as a sentence.
+function sentence(text) {
+  const said = text.replace(/^(conflict|not found|invalid|bad request): /, "").replace(/`([^`]*)`/g, "“$1”");
+  return `${said[0]?.toUpperCase() ?? ""}${said.slice(1)}${/[.!?]$/.test(said) ? "" : "."}`;
 }
 
 // The key, for as long as the tab is open.
@@ -78,6 +103,7 @@ async function request(method, path, yaml) {
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));
   const sentence = typeof answer.error === "string" ? answer.error : `the server answered ${response.status}`;
+  if (response.status === 503) health.lookSoon();
   if (response.status === 401) askForKey(key() === null ? "This server asks for an API key." : "The server does not know this key.");
   if (response.status === 403) askForKey(`Another key is needed: ${sentence}.`);
   throw new Refused(response.status, sentence);

@@ -30,12 +30,13 @@ const services = {
     byId("services-more").hidden = !full;
     setText(byId("services-more"), full ? `The first ${MAX_SERVICES} by name.` : "");
     byId("services-empty").hidden = this.shown.size > 0;
+    byId("service-names").replaceChildren(...list.map(({ name }) => element("option", { value: name })));
     this.readSoon(READ_EVERY_MS);
     return answer.headers.get("event-position") ?? "";
   },
 
-  said(text) {
-    setText(byId("services-said"), text);
+  said(text, isFault = false) {
+    sayAt(byId("services-said"), text, isFault);
   },
 
   // What an event says of a service may be old by now; what is read after it is not.
@@ -188,7 +189,7 @@ function act(button, work) {
     try {
       await work();
     } catch (error) {
-      services.said(`That did not work: ${error.message}`);
+      services.said(`That did not work. ${wordsFor(error)}`, true);
       // A renamed service is not announced: the list may be old.
       if (error.status === 404) services.readAll();
     }
@@ -207,14 +208,14 @@ byId("file").addEventListener("change", async ({ target }) => {
 
 byId("upload").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const said = (text) => setText(byId("upload-said"), text);
+  const said = (text, isFault) => sayAt(byId("upload-said"), text, isFault);
   said("Adding…");
   try {
     said(`Added ${await addPricing(yaml.value)}.`);
     // The next click adds the next version.
     yaml.value = yaml.value.replace(/^(version:\s*["']?(?:\d+\.)*)(\d+)/m, (_, start, number) => start + (Number(number) + 1));
   } catch (error) {
-    said(`That did not work: ${error.message}`);
+    said(`Not added. ${wordsFor(error)}`, true);
   }
 });
 

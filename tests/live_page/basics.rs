@@ -1,16 +1,11 @@
-//! The live page in a real browser, which `tests/clients/browser.mjs` drives.
-
-use std::process::Stdio;
+//! What the page shows of events and services, how it comes back, and its rules.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use space_events::config::Settings;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout};
-use tokio::time::timeout;
 
-use crate::clients::command;
-use crate::support::{Database, LIMIT, TestApp, pricing};
+use super::browser::Browser;
+use crate::support::{Database, TestApp, pricing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_events_and_changes_services() {
@@ -93,18 +88,14 @@ async fn the_page_shows_events_and_changes_services() {
     );
 
     // Filters hide, and counts stay.
-    assert_eq!(browser.rows().await, 7);
-    browser
-        .run("await page.getByRole('searchbox').fill('zoom')")
-        .await;
-    browser.has_rows(4).await;
+    assert_eq!(browser.rows().await, 8);
+    browser.follow("zoom").await;
+    browser.has_rows(5).await;
     browser
         .run("await page.getByRole('checkbox', { name: 'PRICING_CREATED' }).uncheck()")
         .await;
     browser.has_rows(2).await;
-    browser
-        .run("await page.getByRole('searchbox').fill('')")
-        .await;
+    browser.follow("").await;
     browser.has_rows(3).await;
     assert_eq!(browser.total().await, "7");
     browser
@@ -121,7 +112,7 @@ async fn the_page_shows_events_and_changes_services() {
     browser
         .run("await page.getByRole('button', { name: 'Go on (1 new)' }).waitFor()")
         .await;
-    assert_eq!(browser.rows().await, 7);
+    browser.has_rows(8).await;
     browser
         .run("await page.getByRole('button', { name: 'Go on' }).click()")
         .await;
@@ -295,142 +286,8 @@ async fn the_root_leads_to_a_page_that_runs_its_own_script_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bundled_client_is_the_published_one() {
-    let bundled = include_str!("../src/live_page/socket.io.min.js");
+    let bundled = include_str!("../../src/live_page/socket.io.min.js");
     let path = "node_modules/socket.io-client/dist/socket.io.min.js";
     let published = std::fs::read_to_string(crate::clients::installed().join(path));
     assert!(published.expect("the package") == bundled);
-}
-
-/// A browser in a process of its own, with one page.
-struct Browser {
-    process: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Browser {
-    /// Opens the root of the program, which leads to the page.
-    async fn open(app: &TestApp) -> Self {
-        let mut process = command("browser.mjs")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node starts");
-        let mut browser = Self {
-            input: process.stdin.take().expect("its input"),
-            lines: BufReader::new(process.stdout.take().expect("its output")).lines(),
-            process,
-        };
-        assert_eq!(browser.line().await, json!({"ready": true}));
-        let url = format!("http://{}/", app.address);
-        browser
-            .run(&format!("await page.goto({})", json!(url)))
-            .await;
-        browser
-    }
-
-    /// Runs JavaScript with `page`; what it returns. It waits as long as a test may.
-    async fn run(&mut self, code: &str) -> Value {
-        let line = format!("{}\n", json!(code));
-        let sent = self.input.write_all(line.as_bytes()).await;
-        sent.expect("the browser is there");
-        let mut answer = self.line().await;
-        assert!(answer["failed"].is_null(), "{code}: {answer}");
-        answer["returned"].take()
-    }
-
-    async fn line(&mut self) -> Value {
-        let line = timeout(2 * LIMIT, self.lines.next_line()).await;
-        let line = line.expect("a line in time").expect("a line");
-        serde_json::from_str(&line.expect("the browser is there")).expect("JSON")
-    }
-
-    /// Waits until the connection is said to be so.
-    async fn is(&mut self, state: &str) {
-        self.run(&format!("await page.locator('#state.{state}').waitFor()"))
-            .await;
-    }
-
-    /// Waits for a row of the table: code, service and version.
-    async fn row(&mut self, text: &str) {
-        let code = format!(
-            "const found = async () => (await page.locator('#rows tr').evaluateAll((rows) => rows.map((row) =>
-                ['code', 'service', 'version'].map((part) => row.querySelector('.' + part)?.lastChild?.textContent ?? '').join(' ').trim()
-            ))).includes({text});
-            for (const end = Date.now() + 60000; !(await found());) {{
-                if (Date.now() > end) throw new Error(await page.locator('#rows').innerText());
-                await page.waitForTimeout(20);
-            }}",
-            text = json!(text)
-        );
-        self.run(&code).await;
-    }
-
-    /// Waits for a notice among the events.
-    async fn says(&mut self, text: &str) {
-        let notice = "page.locator('#rows .notice').filter({ hasText: TEXT })";
-        let code = format!("await {notice}.first().waitFor()");
-        self.run(&code.replace("TEXT", &json!(text).to_string()))
-            .await;
-    }
-
-    /// Waits until it asks for a key, and says why.
-    async fn alert(&mut self, text: &str) {
-        let alert = "page.getByRole('alert').filter({ hasText: TEXT })";
-        let code = format!("await {alert}.waitFor()");
-        self.run(&code.replace("TEXT", &json!(text).to_string()))
-            .await;
-    }
-
-    async fn enter_key(&mut self, key: &str) {
-        let code = format!(
-            "await page.getByLabel('API key').fill({});
-            await page.getByRole('button', {{ name: 'Use it' }}).click()",
-            json!(key)
-        );
-        self.run(&code).await;
-    }
-
-    async fn rows(&mut self) -> Value {
-        self.run("return page.locator('#rows tr').count()").await
-    }
-
-    /// Waits for so many rows.
-    async fn has_rows(&mut self, count: usize) {
-        let code = format!(
-            "for (const end = Date.now() + 60000; await page.locator('#rows tr').count() !== {count};) {{
-                if (Date.now() > end) throw new Error(await page.locator('#rows').innerText());
-                await page.waitForTimeout(20);
-            }}"
-        );
-        self.run(&code).await;
-    }
-
-    /// How many events it says it heard.
-    async fn total(&mut self) -> Value {
-        self.run("return page.locator('#total').innerText()").await
-    }
-
-    async fn asked_only(&mut self, app: &TestApp) {
-        let own = [
-            json!(format!("http://{}", app.address)),
-            json!(format!("ws://{}", app.address)),
-        ];
-        let addresses = self
-            .run("return [...seen.addresses].filter((address) => address !== 'null')")
-            .await;
-        let addresses = addresses.as_array().expect("addresses");
-        assert!(!addresses.is_empty());
-        for address in addresses {
-            assert!(own.contains(address), "{address}");
-        }
-    }
-
-    /// Ends the browser, so that it takes its profile with it.
-    async fn close(mut self) {
-        drop(self.input);
-        let ended = timeout(LIMIT, self.process.wait()).await;
-        assert!(ended.expect("it ends").expect("a process").success());
-    }
 }

@@ -1,0 +1,7 @@
+//! The live page in a real browser.
+
+mod browser;
+
+mod basics;
+mod past;
+mod health;
