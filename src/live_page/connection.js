@@ -103,6 +103,7 @@ function tellCaughtUp() {
 socket.on("message", (event, place) => {
   events.add(event, place, since);
   since = place.position;
+  changes.followSoon(FOLLOW_SOON_MS);
   services.note(event.details.serviceName, event.code === "SERVICE_DISABLED");
   if (missed !== null) {
     missed.heard += 1;

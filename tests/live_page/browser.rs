@@ -165,6 +165,21 @@ impl Browser {
         .await;
     }
 
+    /// Waits until these and no others are the changes that are shown, the newest first:
+    /// service, what changed, and what came of it.
+    pub(super) async fn changes(&mut self, expected: &[&str]) {
+        let code = "const now = () => page.locator('#change-rows tr').evaluateAll((rows) => rows.map((row) => {
+                const text = (part) => [...row.querySelector('.' + part).childNodes].map((node) => node.classList?.contains('code') ? node.lastChild.textContent : node.textContent).join('');
+                return ['service', 'changed', 'outcome'].map(text).join(' | ');
+            }));
+            for (const end = Date.now() + 60000; JSON.stringify(await now()) !== JSON.stringify(EXPECTED);) {
+                if (Date.now() > end) throw new Error(JSON.stringify(await now()));
+                await page.waitForTimeout(20);
+            }";
+        self.run(&code.replace("EXPECTED", &json!(expected).to_string()))
+            .await;
+    }
+
     /// Waits until the strip says so of one part of the server's health.
     pub(super) async fn health(&mut self, name: &str, condition: &str, text: &str) {
         let text = json!(text);

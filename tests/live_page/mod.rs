@@ -5,3 +5,4 @@ mod browser;
 mod basics;
 mod past;
 mod health;
+mod changes;
