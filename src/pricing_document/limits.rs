@@ -1,7 +1,10 @@
 //! How much a document may hold, each alias counted as what it names.
 //!
-//! An alias costs nothing to load, but JSON repeats what it names: ten lines
-//! can stand for millions of nodes.
+//! An alias costs nothing to load. But JSON repeats what it names: ten lines can
+//! stand for millions of nodes.
+
+use super::fault::{Fault, Place};
+use super::node::{Node, Value};
 
 /// How many lists and maps may stand inside each other.
 const MAX_LEVELS: usize = 64;
@@ -10,55 +13,48 @@ const MAX_NODES: usize = 200_000;
 /// How many bytes of text a document may have.
 const MAX_TEXT_BYTES: usize = 8 << 20;
 
-/// How much a node is once its aliases are expanded.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Size {
-    pub(super) nodes: usize,
-    pub(super) text_bytes: usize,
+/// What was read so far. Its places are where the reader stands.
+#[derive(Default)]
+pub(super) struct Spent {
+    nodes: usize,
+    text_bytes: usize,
 }
 
-impl Size {
-    /// One node, and the text that it has of its own.
-    pub(super) fn of_one(text: &str) -> Size {
-        Size {
-            nodes: 1,
-            text_bytes: text.len(),
+impl Spent {
+    /// Adds what an alias repeats, inside of `levels` lists and maps.
+    pub(super) fn add(&mut self, node: &Node, place: Place, levels: usize) -> Result<(), Fault> {
+        match &node.value {
+            Value::List(items) => {
+                self.add_one("", place, levels + 1)?;
+                let mut items = items.iter();
+                items.try_for_each(|item| self.add(item, place, levels + 1))
+            }
+            Value::Map(map) => {
+                self.add_one("", place, levels + 1)?;
+                map.0.iter().try_for_each(|(key, value)| {
+                    self.add_one(key, place, levels)?;
+                    self.add(value, place, levels + 1)
+                })
+            }
+            _ => self.add_one(&node.text, place, levels),
         }
     }
 
-    /// # Errors
-    ///
-    /// What is too much, if the sum is.
-    pub(super) fn add(&mut self, more: Size) -> Result<(), String> {
-        self.nodes += more.nodes;
-        self.text_bytes += more.text_bytes;
-        if self.nodes > MAX_NODES {
-            Err(format!("more than {MAX_NODES} nodes, aliases expanded"))
+    /// Adds a scalar of this text, or the start of a list or a map.
+    pub(super) fn add_one(&mut self, text: &str, place: Place, levels: usize) -> Result<(), Fault> {
+        self.nodes += 1;
+        self.text_bytes += text.len();
+        let what = if levels > MAX_LEVELS {
+            too_deep()
+        } else if self.nodes > MAX_NODES {
+            format!("more than {MAX_NODES} nodes, aliases expanded")
         } else if self.text_bytes > MAX_TEXT_BYTES {
-            let what = format!("more than {MAX_TEXT_BYTES} bytes of text, aliases expanded");
-            Err(what)
+            format!("more than {MAX_TEXT_BYTES} bytes of text, aliases expanded")
         } else {
-            Ok(())
-        }
+            return Ok(());
+        };
+        Err(Fault::new(place, what))
     }
-
-    /// What was added since this was `before`.
-    pub(super) fn since(self, before: Size) -> Size {
-        Size {
-            nodes: self.nodes - before.nodes,
-            text_bytes: self.text_bytes - before.text_bytes,
-        }
-    }
-}
-
-/// # Errors
-///
-/// Too many levels.
-pub(super) fn check_levels(levels: usize) -> Result<(), String> {
-    if levels > MAX_LEVELS {
-        return Err(too_deep());
-    }
-    Ok(())
 }
 
 /// What is said of too many levels.
@@ -68,42 +64,34 @@ pub(super) fn too_deep() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::invalid::InvalidPricing;
-    use super::super::{json, yaml};
-
-    fn load_json(text: &str) -> Result<serde_json::Value, String> {
-        let json = yaml::load(text).and_then(|node| json::of(&node));
-        json.map_err(|refusal| InvalidPricing::from(refusal).to_string())
-    }
+    use super::super::{assert_refused, yaml};
+    use super::*;
 
     fn refused(text: &str) -> String {
-        load_json(text).err().unwrap_or_default()
+        yaml::load(text)
+            .expect_err("more than is allowed")
+            .to_string()
     }
 
     #[test]
     fn nesting_ends_at_64_levels() {
         let deep = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(load_json(&deep(64)).is_ok());
-        for levels in [65, 1 << 20] {
-            let message = refused(&deep(levels));
-            assert!(
-                message.ends_with("more than 64 levels of lists and maps"),
-                "{message}"
-            );
-        }
+        assert!(yaml::load(&deep(64)).is_ok());
         let staircase: String = (0..1000)
             .map(|n| format!("{}a:\n", " ".repeat(n)))
             .collect();
-        assert!(refused(&staircase).ends_with("more than 64 levels of lists and maps"));
-        assert!(refused(&"- ".repeat(1 << 19)).ends_with("more than 64 levels of lists and maps"));
-
-        let aliased = format!(
-            "- &a {}\n- {}*a{}",
-            deep(40),
-            "[".repeat(30),
-            "]".repeat(30)
-        );
-        assert!(refused(&aliased).ends_with("more than 64 levels of lists and maps"));
+        let (below, above) = (deep(40), deep(30).replace("[]", "[*a]"));
+        for yaml in [
+            deep(65),
+            deep(1 << 20),
+            staircase,
+            "- ".repeat(1 << 19),
+            "? ".repeat(1 << 19),
+            format!("- &a {below}\n- {above}"),
+        ] {
+            let message = refused(&yaml);
+            assert!(message.ends_with(&too_deep()), "{message}");
+        }
     }
 
     #[test]
@@ -113,22 +101,18 @@ mod tests {
             let below = format!("*l{}, ", n - 1).repeat(9);
             bomb.push_str(&format!("l{n}: &l{n} [{below}]\n"));
         }
-        assert_eq!(
-            refused(&bomb),
-            "line 7, column 10: l6[0]: more than 200000 nodes, aliases expanded"
-        );
+        let message = "line 7, column 10: l6[0]: more than 200000 nodes, aliases expanded";
+        assert_refused([(&bomb, message)]);
 
         let text = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), "*a, ".repeat(10));
-        assert_eq!(
-            refused(&text),
-            "line 2, column 29: b[6]: more than 8388608 bytes of text, aliases expanded"
-        );
+        let message = "line 2, column 29: b[6]: more than 8388608 bytes of text, aliases expanded";
+        assert_refused([(&text, message)]);
 
         let keys: String = (0..1000).map(|n| format!("k{n}: 1, ")).collect();
         let merges = format!("a: &a {{{keys}}}\nb: {{<<: [{}]}}", "*a, ".repeat(100_000));
         assert!(refused(&merges).ends_with("more than 200000 nodes, aliases expanded"));
 
-        assert!(load_json(&"- a\n".repeat(199_999)).is_ok());
-        assert!(load_json(&"- a\n".repeat(200_000)).is_err());
+        assert!(yaml::load(&"- a\n".repeat(199_999)).is_ok());
+        assert!(yaml::load(&"- a\n".repeat(200_000)).is_err());
     }
 }

@@ -1,32 +1,33 @@
 //! Pricing documents: Pricing2Yaml text to name, version, date and JSON; pure.
 //!
-//! `source` makes bytes text, `yaml` makes text a tree of nodes with places,
-//! `syntax`, `identity` and `shape` check the tree, `json` makes it what Postgres keeps.
+//! `yaml` makes text a tree of nodes with places, `syntax`, `identity` and `shape`
+//! check the tree, `json` makes it what Postgres keeps.
 //! What SPACE takes is taken here with the same name and version, except for
 //! what is unsafe or cannot be kept. Nothing in a document is ever evaluated.
 
-mod source;
+/// A table of a test, a line each: `given => expected`.
+#[cfg(test)]
+macro_rules! table {
+    ($($given:expr => $expected:expr,)*) => { [$(($given, $expected)),*] };
+}
+
 mod yaml;
-mod stand_in;
 mod limits;
-mod mapping;
 mod node;
 mod scalar;
-mod tag;
 mod timestamp;
 mod syntax;
 mod identity;
 mod shape;
 mod json;
-mod invalid;
+mod fault;
 
 use chrono::{DateTime, Utc};
 
-use self::invalid::Refusal;
+use self::fault::Place;
 use self::node::Value;
-use self::syntax::Syntax;
 
-pub use self::invalid::InvalidPricing;
+pub use self::fault::Fault;
 
 /// A checked pricing document.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +60,9 @@ pub struct PricingDocument {
 /// # Errors
 ///
 /// One sentence about the first fault found, with its place: bytes that are not
-/// UTF-8, YAML that js-yaml refuses, more than 64 levels, cycles, impossible
-/// dates, NUL, an unknown syntax version, a missing or unfit `saasName`,
+/// UTF-8, wrong YAML, tags other than `!` and `!!str`, keys that are lists or maps,
+/// control characters, more than 64 levels, cycles, impossible dates, an unknown
+/// syntax version, a missing or unfit `saasName`,
 /// `version`, `createdAt`, `currency` or `features`, and numbers that JSON
 /// cannot keep.
 ///
@@ -70,20 +72,15 @@ pub struct PricingDocument {
 /// line 4, column 10: version: a text expected, found the number 2024: put it in quotes
 /// line 2, column 1: duplicate key `plans`
 /// ```
-pub fn parse(bytes: &[u8], now: DateTime<Utc>) -> Result<PricingDocument, InvalidPricing> {
-    Ok(check(bytes, now)?)
-}
-
-fn check(bytes: &[u8], now: DateTime<Utc>) -> Result<PricingDocument, Refusal> {
-    let root = yaml::load(source::decode(bytes)?)?;
+pub fn parse(bytes: &[u8], now: DateTime<Utc>) -> Result<PricingDocument, Fault> {
+    let root = yaml::load(text_of(bytes)?)?;
     let Value::Map(document) = &root.value else {
-        let what = format!("a map expected, found {}", root.value.described());
-        return Err(Refusal::new(root.place, what));
+        return Err(root.expected("a map"));
     };
-    let syntax = Syntax::of(document)?;
+    let old_syntax = syntax::old(document)?;
     let saas_name = identity::saas_name(document)?;
-    let created_at = identity::created_at(document, syntax, now)?;
-    let version = identity::version(document, syntax, created_at)?;
+    let created_at = identity::created_at(document, old_syntax, now)?;
+    let version = identity::version(document, old_syntax, created_at)?;
     shape::check_currency(document)?;
     shape::check_features(document)?;
     shape::check_prices(document)?;
@@ -92,7 +89,7 @@ fn check(bytes: &[u8], now: DateTime<Utc>) -> Result<PricingDocument, Refusal> {
     if let Some(fields) = json.as_object_mut() {
         fields.insert("version".into(), version.clone().into());
         fields.insert("createdAt".into(), timestamp::iso(created_at).into());
-        if let Some(syntax) = syntax.old_text() {
+        if let Some(syntax) = old_syntax {
             fields.insert("syntaxVersion".into(), syntax.into());
         }
     }
@@ -104,16 +101,42 @@ fn check(bytes: &[u8], now: DateTime<Utc>) -> Result<PricingDocument, Refusal> {
     })
 }
 
+fn text_of(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let (sound, _) = bytes.split_at(error.valid_up_to());
+        let place = Place::after(&String::from_utf8_lossy(sound));
+        Fault::new(place, "the document is not utf-8")
+    })
+}
+
+/// Reads a document on 1 June 2025.
+#[cfg(test)]
+fn read(text: &str) -> Result<PricingDocument, String> {
+    let now = "2025-06-01T12:00:00Z".parse().expect("a time");
+    parse(text.as_bytes(), now).map_err(|fault| fault.to_string())
+}
+
+/// The JSON of any YAML, or why it is refused.
+#[cfg(test)]
+fn json_of(text: &str) -> Result<serde_json::Value, String> {
+    let json = yaml::load(text).and_then(|node| json::of(&node));
+    json.map_err(|fault| fault.to_string())
+}
+
+/// Checks why each text is refused.
+#[cfg(test)]
+fn assert_refused<const N: usize>(table: [(&str, &str); N]) {
+    for (text, message) in table {
+        assert_eq!(json_of(text), Err(message.into()), "{text}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-
-    fn now() -> DateTime<Utc> {
-        "2025-06-01T12:00:00Z".parse().expect("a time")
-    }
 
     #[test]
     fn a_document_becomes_name_version_date_and_json() {
@@ -134,7 +157,7 @@ mod tests {
                 "usageLimits": {"calls": {"defaultValue": 100_000_000}},
             }),
         };
-        assert_eq!(parse(yaml.as_bytes(), now()), Ok(expected));
+        assert_eq!(read(yaml), Ok(expected));
     }
 
     #[test]
@@ -152,76 +175,45 @@ mod tests {
             "currency": "USD",
             "features": {},
         });
-        let json = parse(yaml.as_bytes(), now()).map(|document| document.json);
+        let json = read(yaml).map(|document| document.json);
         assert_eq!(json, Ok(expected));
     }
 
     #[test]
     fn what_is_no_map_is_refused() {
-        for (yaml, message) in [
-            ("", "line 1, column 1: a map expected, found nothing"),
-            ("\n- a", "line 2, column 1: a map expected, found a list"),
-            (
-                "12",
-                "line 1, column 1: a map expected, found the number 12",
-            ),
-        ] {
-            let refusal = parse(yaml.as_bytes(), now()).err();
-            assert_eq!(
-                refusal.map(|refusal| refusal.to_string()).as_deref(),
-                Some(message)
-            );
+        for (yaml, message) in table! {
+            "" => "line 1, column 1: a map expected, found nothing",
+            "\n- a" => "line 2, column 1: a map expected, found a list",
+            "12" => "line 1, column 1: a map expected, found the number 12",
+        } {
+            assert_eq!(read(yaml), Err(message.into()), "{yaml}");
         }
     }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_with_its_place() {
+        for (bytes, place) in table! {
+            b"a: 1\r\nb: \xFF".as_slice() => "line 2, column 4",
+            b"\xC3\xA9\xFF" => "line 1, column 2",
+            b"\xFF\xFEa\0" => "line 1, column 1",
+        } {
+            let fault = parse(bytes, Utc::now()).map_err(|fault| fault.to_string());
+            assert_eq!(fault, Err(format!("{place}: the document is not utf-8")));
+        }
+    }
+
+    /// What YAML or a pricing gives a meaning to.
+    const PIECES: &str = "\n§\n  §: §- §? §---\n§...\n§%YAML 1.2\n§&a §*a§<<: §!!str §!!set §\
+        ! §|-\n §>+2\n  §\"\\ud83d§\\x00§\u{FEFF}§\u{85}§1e999§.nan§\
+        0x_1§1_0§2024-02-29§2024-1-1 25:00:00§saasName: abc\n§syntaxVersion: \"3.0\"\n§\
+        version: \"1.0\"\n§createdAt: 2024-01-01\n§currency: EUR\n§features: {}\n§plans: §\
+        price: §day: 1e9\n§month: -1\n§year: .inf\n";
 
     /// Text with much of what YAML gives a meaning to.
     fn yamlish() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             "[ \\n:,\\-?\\[\\]{}&*!|>'\"%#@`~<.\\\\\t\r]{1,3}",
-            prop::sample::select(vec![
-                "\n",
-                "\n  ",
-                ": ",
-                "- ",
-                "? ",
-                "---\n",
-                "...\n",
-                "%YAML 1.2\n",
-                "&a ",
-                "*a",
-                "<<: ",
-                "!!str ",
-                "!!set ",
-                "!!omap ",
-                "!!pairs ",
-                "!!binary ",
-                "!!timestamp ",
-                "! ",
-                "|-\n ",
-                ">+2\n  ",
-                "\"\\ud83d",
-                "\\x00",
-                "\u{FEFF}",
-                "\u{85}",
-                "1e999",
-                ".nan",
-                "0x_1",
-                "1_0",
-                "2024-02-29",
-                "2024-1-1 25:00:00",
-                "saasName: abc\n",
-                "syntaxVersion: \"3.0\"\n",
-                "version: \"1.0\"\n",
-                "createdAt: 2024-01-01\n",
-                "currency: EUR\n",
-                "features: {}\n",
-                "plans: ",
-                "price: ",
-                "day: 1e9\n",
-                "month: -1\n",
-                "year: .inf\n",
-            ])
-            .prop_map(String::from),
+            prop::sample::select(PIECES.split('§').collect::<Vec<_>>()).prop_map(String::from),
             "\\PC{0,3}",
         ];
         prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
@@ -230,14 +222,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes, now());
+            let _ = parse(&bytes, Utc::now());
         }
 
         #[test]
         fn arbitrary_yaml_never_panics(text in yamlish()) {
-            match parse(text.as_bytes(), now()) {
+            match read(&text) {
                 Ok(document) => prop_assert!(!document.json.to_string().contains("\\u0000")),
-                Err(refusal) => prop_assert!(!refusal.to_string().contains('\n')),
+                Err(fault) => prop_assert!(!fault.contains('\n')),
             }
         }
     }

@@ -3,19 +3,17 @@
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
+use indexmap::IndexMap;
 
-use super::invalid::{Place, Shown};
-use super::limits::Size;
-use super::{scalar, timestamp};
+use super::fault::{Fault, Place, Shown};
 
 /// A value and its place. An alias shares the node that it names.
 #[derive(Debug, PartialEq)]
 pub(super) struct Node {
     pub(super) place: Place,
+    /// The text of a scalar, without its quotes; nothing for a list or a map.
+    pub(super) text: Box<str>,
     pub(super) value: Value,
-    /// How many levels of lists and maps it is high; a scalar is 0.
-    pub(super) levels: usize,
-    pub(super) size: Size,
 }
 
 /// What a scalar, a list or a map says.
@@ -23,110 +21,67 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    /// A JavaScript number, and how the document writes it.
-    Number {
-        value: f64,
-        written: Box<str>,
-    },
-    /// A timestamp, and how the document writes it.
-    Time {
-        instant: DateTime<Utc>,
-        written: Box<str>,
-    },
-    Text(Box<str>),
+    /// A JavaScript number.
+    Number(f64),
+    Time(DateTime<Utc>),
+    Text,
     List(Vec<Rc<Node>>),
     Map(Map),
 }
 
 /// A map in the order of the document, no key twice.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Map {
-    pub(super) entries: Vec<Entry>,
-}
-
-/// A key as JavaScript's `String(key)`, and its value.
-#[derive(Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: Rc<str>,
-    pub(super) value: Rc<Node>,
-}
+pub(super) struct Map(pub(super) IndexMap<Rc<str>, Rc<Node>>);
 
 impl Node {
-    pub(super) fn new(place: Place, value: Value, size: Size) -> Node {
-        let below = |nodes: &mut dyn Iterator<Item = &Rc<Node>>| {
-            1 + nodes.map(|node| node.levels).max().unwrap_or(0)
-        };
-        let levels = match &value {
-            Value::List(items) => below(&mut items.iter()),
-            Value::Map(map) => below(&mut map.entries.iter().map(|entry| &entry.value)),
-            _ => 0,
-        };
-        Node {
-            place,
-            value,
-            levels,
-            size,
-        }
-    }
-
-    /// The node as a map key: what JavaScript's `String(value)` gives.
-    ///
-    /// # Errors
-    ///
-    /// A list inside of a list, which js-yaml refuses in keys.
-    pub(super) fn key_text(&self) -> Result<Rc<str>, String> {
-        let text = match &self.value {
-            Value::List(items) => {
-                let mut texts = Vec::with_capacity(items.len());
-                for item in items {
-                    texts.push(match &item.value {
-                        Value::Null => String::new(),
-                        Value::List(_) => return Err("a key is a list inside of a list".into()),
-                        value => value.javascript_string(),
-                    });
-                }
-                texts.join(",")
+    /// The text of a YAML string.
+    pub(super) fn string(&self) -> Result<&str, Fault> {
+        match &self.value {
+            Value::Text => Ok(&self.text),
+            Value::Bool(_) | Value::Number(_) | Value::Time(_) => {
+                let found = self.described();
+                Err(self.refused(format!("a text expected, found {found}: put it in quotes")))
             }
-            value => value.javascript_string(),
-        };
-        Ok(text.into())
-    }
-}
-
-impl Value {
-    pub(super) fn number(value: f64, written: &str) -> Value {
-        Value::Number {
-            value,
-            written: written.into(),
+            Value::Null | Value::List(_) | Value::Map(_) => Err(self.expected("a text")),
         }
     }
 
-    pub(super) fn time(instant: DateTime<Utc>, written: &str) -> Value {
-        Value::Time {
-            instant,
-            written: written.into(),
+    /// The first fault of a value of this map or list; nothing for a scalar.
+    pub(super) fn check_each(
+        &self,
+        check: impl Fn(&Node) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        match &self.value {
+            Value::Map(map) => map
+                .0
+                .iter()
+                .try_for_each(|(key, value)| check(value).map_err(|fault| fault.under(key))),
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, item)| check(item).map_err(|fault| fault.at(index))),
+            _ => Ok(()),
         }
     }
 
-    fn javascript_string(&self) -> String {
-        match self {
-            Value::Null => "null".into(),
-            Value::Bool(value) => value.to_string(),
-            Value::Number { value, .. } => scalar::javascript_string(*value),
-            Value::Time { instant, .. } => timestamp::javascript_string(*instant),
-            Value::Text(text) => text.to_string(),
-            Value::List(_) | Value::Map(_) => "[object Object]".into(),
-        }
+    /// Says that the node should have been something else.
+    pub(super) fn expected(&self, what: &str) -> Fault {
+        self.refused(format!("{what} expected, found {}", self.described()))
+    }
+
+    pub(super) fn refused(&self, what: impl Into<String>) -> Fault {
+        Fault::new(self.place, what)
     }
 
     /// The value in a message: `the number 2024`, `a list`.
     pub(super) fn described(&self) -> String {
-        match self {
+        let text = Shown(&self.text);
+        match &self.value {
             Value::Null => "nothing".into(),
             Value::Bool(value) => format!("the boolean {value}"),
-            Value::Number { written, .. } => format!("the number {}", Shown(written)),
-            Value::Time { written, .. } => format!("the date {}", Shown(written)),
-            Value::Text(text) => format!("the text `{}`", Shown(text)),
+            Value::Number(_) => format!("the number {text}"),
+            Value::Time(_) => format!("the date {text}"),
+            Value::Text => format!("the text `{text}`"),
             Value::List(_) => "a list".into(),
             Value::Map(_) => "a map".into(),
         }
@@ -134,16 +89,25 @@ impl Value {
 }
 
 impl Map {
-    /// The value of `key`. Walks over all keys: ask each map for a few keys only.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        let entry = self.entries.iter().find(|entry| &*entry.key == key)?;
-        Some(&entry.value)
+        self.0.get(key).map(Rc::as_ref)
     }
 
     /// The value of `key`, unless it is null: JavaScript code treats both alike.
     pub(super) fn present(&self, key: &str) -> Option<&Node> {
         self.get(key)
             .filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// What `read` makes of the value of `key`, which must be there.
+    pub(super) fn read<'a, T>(
+        &'a self,
+        key: &str,
+        read: impl FnOnce(&'a Node) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let missing = || Fault::new(Place::START, "missing");
+        let value = self.get(key).ok_or_else(missing).and_then(read);
+        value.map_err(|fault| fault.under(key))
     }
 }
 
@@ -163,16 +127,8 @@ mod tests {
             ("[]", "a list"),
             ("{}", "a map"),
         ] {
-            let found = load(yaml).ok().map(|node| node.value.described());
+            let found = load(yaml).ok().map(|node| node.described());
             assert_eq!(found.as_deref(), Some(described), "{yaml}");
         }
-    }
-
-    #[test]
-    fn a_node_counts_what_its_aliases_stand_for() {
-        let levels_and_nodes = |yaml| load(yaml).ok().map(|node| (node.levels, node.size.nodes));
-        assert_eq!(levels_and_nodes("a"), Some((0, 1)));
-        assert_eq!(levels_and_nodes("[a, [b]]"), Some((2, 4)));
-        assert_eq!(levels_and_nodes("{a: &x [b], c: *x}"), Some((2, 7)));
     }
 }

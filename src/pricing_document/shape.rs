@@ -1,79 +1,53 @@
 //! What else every document must have: a currency, features, sound prices.
 
-use super::identity::{required, text};
-use super::invalid::Refusal;
+use super::fault::Fault;
 use super::node::{Map, Node, Value};
 
 /// `currency`: a text.
-pub(super) fn check_currency(document: &Map) -> Result<(), Refusal> {
-    let key = "currency";
-    let currency = text(required(document, key)?);
-    currency.map(drop).map_err(|refusal| refusal.under(key))
+pub(super) fn check_currency(document: &Map) -> Result<(), Fault> {
+    document.read("currency", |node| node.string().map(drop))
 }
 
 /// `features`: a map, or a list of maps that have a `name`. It may be empty.
-pub(super) fn check_features(document: &Map) -> Result<(), Refusal> {
-    let key = "features";
-    let node = required(document, key)?;
-    let checked = match &node.value {
+pub(super) fn check_features(document: &Map) -> Result<(), Fault> {
+    document.read("features", |node| match &node.value {
         Value::Map(_) => Ok(()),
-        Value::List(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, item)| check_named(item).map_err(|refusal| refusal.at(index))),
-        other => Err(Refusal::new(
-            node.place,
-            format!("a map expected, found {}", other.described()),
-        )),
-    };
-    checked.map_err(|refusal| refusal.under(key))
+        Value::List(_) => node.check_each(check_named),
+        _ => Err(node.expected("a map")),
+    })
 }
 
-fn check_named(item: &Node) -> Result<(), Refusal> {
+fn check_named(item: &Node) -> Result<(), Fault> {
     let Value::Map(map) = &item.value else {
-        let what = format!(
-            "a map with a `name` expected, found {}",
-            item.value.described()
-        );
-        return Err(Refusal::new(item.place, what));
+        return Err(item.expected("a map with a `name`"));
     };
-    match map.get("name") {
-        Some(name) => text(name)
-            .map(drop)
-            .map_err(|refusal| refusal.under("name")),
-        None => Err(Refusal::new(item.place, "a map with a `name` expected")),
+    if map.get("name").is_none() {
+        return Err(item.refused("a map with a `name` expected"));
     }
+    map.read("name", |name| name.string().map(drop))
 }
 
 /// The prices of plans and add-ons: where they are numbers, finite ones.
 /// Elsewhere infinity means "unlimited"; nothing costs that.
-pub(super) fn check_prices(document: &Map) -> Result<(), Refusal> {
+pub(super) fn check_prices(document: &Map) -> Result<(), Fault> {
     for section in ["plans", "addOns"] {
-        let checked = match document.get(section).map(|node| &node.value) {
-            Some(Value::Map(map)) => map.entries.iter().try_for_each(|entry| {
-                check_price(&entry.value).map_err(|refusal| refusal.under(&entry.key))
-            }),
-            Some(Value::List(items)) => items.iter().enumerate().try_for_each(|(index, item)| {
-                check_price(item).map_err(|refusal| refusal.at(index))
-            }),
-            _ => Ok(()),
-        };
-        checked.map_err(|refusal| refusal.under(section))?;
+        if document.get(section).is_some() {
+            document.read(section, |node| node.check_each(check_price))?;
+        }
     }
     Ok(())
 }
 
-fn check_price(item: &Node) -> Result<(), Refusal> {
+fn check_price(item: &Node) -> Result<(), Fault> {
     let Value::Map(map) = &item.value else {
         return Ok(());
     };
     for key in ["price", "monthlyPrice", "annualPrice"] {
         if let Some(node) = map.get(key)
-            && let Value::Number { value, .. } = &node.value
+            && let Value::Number(value) = &node.value
             && !value.is_finite()
         {
-            let what = format!("a finite number expected, found {}", node.value.described());
-            return Err(Refusal::new(node.place, what).under(key));
+            return Err(node.expected("a finite number").under(key));
         }
     }
     Ok(())
@@ -81,13 +55,11 @@ fn check_price(item: &Node) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::read;
 
-    fn refusal_of(rest: &str) -> Option<String> {
+    fn fault_of(rest: &str) -> Option<String> {
         let head = "saasName: Wire\nsyntaxVersion: '3.0'\ncreatedAt: 2024-03-05\n";
-        let now = "2025-06-01T12:00:00Z".parse().expect("a time");
-        let document = parse(format!("{head}{rest}").as_bytes(), now);
-        document.err().map(|refusal| refusal.to_string())
+        read(&format!("{head}{rest}")).err()
     }
 
     #[test]
@@ -99,62 +71,43 @@ mod tests {
             "currency: EUR\nfeatures: {a: ~}\nplans: {p: {price: Contact sales}}\ncustom: 1",
             "currency: EUR\nfeatures: {}\nusageLimits: {l: {defaultValue: .inf}}",
         ] {
-            assert_eq!(refusal_of(rest), None, "{rest}");
+            assert_eq!(fault_of(rest), None, "{rest}");
         }
     }
 
     #[test]
     fn unsound_documents_are_refused() {
-        for (rest, message) in [
-            ("features: {}", "line 1, column 1: currency: missing"),
-            ("currency: EUR", "line 1, column 1: features: missing"),
-            (
-                "currency: 1\nfeatures: {}",
+        for (rest, message) in table! {
+            "features: {}" => "line 1, column 1: currency: missing",
+            "currency: EUR" => "line 1, column 1: features: missing",
+            "currency: 1\nfeatures: {}" =>
                 "line 4, column 11: currency: a text expected, found the number 1: put it in quotes",
-            ),
-            (
-                "currency: EUR\nfeatures: no",
+            "currency: EUR\nfeatures: no" =>
                 "line 5, column 11: features: a map expected, found the text `no`",
-            ),
-            (
-                "currency: EUR\nfeatures: [a]",
+            "currency: EUR\nfeatures: [a]" =>
                 "line 5, column 12: features[0]: a map with a `name` expected, found the text `a`",
-            ),
-            (
-                "currency: EUR\nfeatures: [{name: a}, {b: 1}]",
+            "currency: EUR\nfeatures: [{name: a}, {b: 1}]" =>
                 "line 5, column 23: features[1]: a map with a `name` expected",
-            ),
-            (
-                "currency: EUR\nfeatures: [{name: 1}]",
+            "currency: EUR\nfeatures: [{name: 1}]" =>
                 "line 5, column 19: features[0].name: a text expected, found the number 1: put it in quotes",
-            ),
-        ] {
-            assert_eq!(refusal_of(rest).as_deref(), Some(message), "{rest}");
+        } {
+            assert_eq!(fault_of(rest).as_deref(), Some(message), "{rest}");
         }
     }
 
     #[test]
     fn prices_are_finite() {
         let head = "currency: EUR\nfeatures: {}\n";
-        for (rest, message) in [
-            (
-                "plans: {a: {price: .inf}}",
+        for (rest, message) in table! {
+            "plans: {a: {price: .inf}}" =>
                 "line 6, column 20: plans.a.price: a finite number expected, found the number .inf",
-            ),
-            (
-                "addOns: [{annualPrice: .nan}]",
+            "addOns: [{annualPrice: .nan}]" =>
                 "line 6, column 24: addOns[0].annualPrice: a finite number expected, found the number .nan",
-            ),
-            (
-                "plans: {a: {monthlyPrice: 1e999}}",
+            "plans: {a: {monthlyPrice: 1e999}}" =>
                 "line 6, column 27: plans.a.monthlyPrice: a finite number expected, found the number 1e999",
-            ),
-        ] {
-            assert_eq!(
-                refusal_of(&format!("{head}{rest}")).as_deref(),
-                Some(message),
-                "{rest}"
-            );
+        } {
+            let fault = fault_of(&format!("{head}{rest}"));
+            assert_eq!(fault.as_deref(), Some(message), "{rest}");
         }
     }
 }
