@@ -10,6 +10,10 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use socketioxide::TransportType;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use url::{Host, Url};
 
 use crate::api_key::ApiKeys;
@@ -362,16 +366,16 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
     let is_word = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
     ensure!(directives.split(',').find(is_word).is_none(), wrong());
-    let filter = tracing_subscriber::EnvFilter::builder()
-        // What it finds of an outage is told once, by the store.
-        .parse(format!("sqlx_core::pool=error,{directives}"))
-        .map_err(|_| anyhow!(wrong()))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let filter: Targets = directives.parse().map_err(|_| anyhow!(wrong()))?;
+    // What the pool finds of an outage is told once, by the store.
+    let filter = filter.with_target("sqlx_core::pool", LevelFilter::ERROR);
+    let log = tracing_subscriber::registry().with(filter);
     match given(settings.log_format.clone()).as_deref() {
-        None | Some("text") => log
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout()))
-            .init(),
-        Some("json") => log.json().flatten_event(true).init(),
+        None | Some("text") => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+            log.with(fmt::layer().with_ansi(is_terminal)).init();
+        }
+        Some("json") => log.with(fmt::layer().json().flatten_event(true)).init(),
         Some(other) => bail!("LOG_FORMAT: expected text or json, found `{other}`"),
     }
     Ok(())

@@ -35,3 +35,4 @@ pub mod healthcheck;
 pub mod asking;
 pub mod config;
 pub mod panics;
+pub mod process;
