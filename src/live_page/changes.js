@@ -133,14 +133,23 @@ function changeRow(change) {
   const outcome = change.event === undefined
     ? [element("span", { class: "silent" }, "No event"), " ", change.explanation]
     : [codeName(change.event.code)];
-  return element(
+  const words = changeWords(change);
+  const row = element(
     "tr", { role: "row" },
     cell("time", timeElement(new Date(change.occurredAt))),
     service,
-    cell("changed", changeWords(change)),
+    cell("changed", openButton(`Details of ${change.serviceName} ${words}`, words)),
     cell("outcome", ...outcome),
   );
+  row.entry = changeEntry(change);
+  return row;
 }
+
+// As an entry of the events is, for the details.
+const changeEntry = (change) => ({
+  code: change.event?.code, service: change.serviceName, version: change.after?.version ?? change.before?.version ?? "",
+  id: change.id, position: change.position, occurredAt: change.occurredAt, committedAt: change.committedAt, change,
+});
 
 // What changed, in words.
 function changeWords({ table, before, after }) {

@@ -197,5 +197,16 @@ onNewKey.push(async () => {
   if (refused) socket.connect();
 });
 
+// A client of one's own, from where this page is.
+const connect = copyBox("Your client", LANGUAGES, (language, apiKey) => writeClient[language]({
+  position: since,
+  apiKey,
+  services: view.service === "" ? [] : [view.service],
+  codes: view.allCodes() ? [] : [...view.codes],
+}));
+byId("connect").append(connect.element);
+for (const list of [view.onFilter, onNewKey]) list.push(() => connect.show());
+socket.on("position", () => connect.show());
+
 health.look();
 begin();

@@ -158,22 +158,31 @@ function rowOf(entry) {
     made.title = text;
     return made;
   };
-  return element(
+  const row = element(
     "tr", { role: "row", class: "event" },
     cell("time", timeElement(new Date(entry.occurredAt))),
-    cell("what", codeName(entry.code)),
+    cell("what", openButton(`Details of ${entry.code} ${entry.service} ${entry.version}`, codeName(entry.code))),
     named("service", entry.service),
     named("version", entry.version),
     entry.cell,
   );
+  row.entry = entry;
+  return row;
 }
+
+// Opens the details of its row, for whoever has no mouse.
+const openButton = (name, ...children) => element("button", { type: "button", class: "open", "aria-label": name.trim(), "aria-haspopup": "dialog" }, ...children);
 
 // The time of day with milliseconds, and the day where it is another.
 function timeElement(at) {
+  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.toLocaleDateString(undefined, { day: "numeric", month: "short" })} `;
+  return element("time", { datetime: at.toISOString() }, day, ...clockTime(at));
+}
+
+function clockTime(at) {
   const pad = (number, digits = 2) => String(number).padStart(digits, "0");
   const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
-  const day = at.toDateString() === new Date().toDateString() ? "" : `${at.toLocaleDateString(undefined, { day: "numeric", month: "short" })} `;
-  return element("time", { datetime: at.toISOString() }, day, time, element("span", { class: "quiet" }, `.${pad(at.getMilliseconds(), 3)}`));
+  return [time, element("span", { class: "quiet" }, `.${pad(at.getMilliseconds(), 3)}`)];
 }
 
 byId("pause").addEventListener("click", () => {

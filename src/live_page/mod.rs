@@ -20,7 +20,7 @@ const STYLE: &str = include_str!("page.css");
 /// The official client, as its package has it; `socket.io.LICENSE` is beside it.
 const SOCKET_IO: &str = include_str!("socket.io.min.js");
 /// In reading order; each uses what comes before it.
-const SCRIPTS: [&str; 10] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("page.js"),
     include_str!("health.js"),
     include_str!("address.js"),
@@ -29,6 +29,8 @@ const SCRIPTS: [&str; 10] = [
     include_str!("past.js"),
     include_str!("delays.js"),
     include_str!("changes.js"),
+    include_str!("snippets.js"),
+    include_str!("details.js"),
     include_str!("services.js"),
     include_str!("connection.js"),
 ];

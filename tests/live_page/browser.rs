@@ -180,6 +180,20 @@ impl Browser {
             .await;
     }
 
+    /// Lets the test read what was copied.
+    pub(super) async fn allow_clipboard(&mut self) {
+        self.run("await context.grantPermissions(['clipboard-read', 'clipboard-write'])")
+            .await;
+    }
+
+    /// What was copied last.
+    pub(super) async fn clipboard(&mut self) -> String {
+        let text = self
+            .run("return page.evaluate(() => navigator.clipboard.readText())")
+            .await;
+        text.as_str().expect("a text").to_owned()
+    }
+
     /// Waits until the strip says so of one part of the server's health.
     pub(super) async fn health(&mut self, name: &str, condition: &str, text: &str) {
         let text = json!(text);

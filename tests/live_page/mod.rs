@@ -6,3 +6,4 @@ mod basics;
 mod past;
 mod health;
 mod changes;
+mod details;
