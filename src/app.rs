@@ -253,6 +253,11 @@ impl App {
             serving.await;
             Ok(())
         });
+        let delivering = sockets.lane().run(stop_feed.clone());
+        tasks.spawn(async move {
+            delivering.await;
+            Ok(())
+        });
         let following = feed.run(recent, history, stop_feed.clone());
         tasks.spawn(async move {
             following.await;

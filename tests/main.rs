@@ -31,6 +31,7 @@ mod following;
 mod frames;
 mod history;
 mod interface;
+mod lane;
 mod lifecycle;
 mod live_page;
 mod log;

@@ -4,10 +4,12 @@
 //! client that falls behind the oldest event kept here goes on from the journal,
 //! as one that comes back does. In a burst the feed waits for clients that keep
 //! moving, so that they need not: as long as it likes while all are busy with what
-//! was published, but hardly once one of them has it all and waits for more.
+//! was published, but hardly once one of them has it all and waits for more. The lane,
+//! by which all clients that have everything are served, waits for nobody, so the feed
+//! always waits for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,13 +74,29 @@ struct State {
     moved_on_at: Instant,
 }
 
-type Cursors = Slab<Arc<AtomicU64>>;
+/// Those that take from the recent events.
+#[derive(Debug, Default)]
+struct Cursors {
+    all: Slab<Arc<Taker>>,
+    /// None that is still among the recent events is before this one.
+    least: u64,
+}
+
+/// One that takes from the recent events.
+#[derive(Debug)]
+struct Taker {
+    /// The number of its next.
+    next: AtomicU64,
+    /// How many clients it takes for.
+    clients: AtomicUsize,
+    is_lane: bool,
+}
 
 /// Where a client is that takes from the recent events: the number of its next. In a
 /// burst the feed waits for it, until it is dropped.
 #[derive(Debug)]
 pub struct Cursor {
-    next: Arc<AtomicU64>,
+    taker: Arc<Taker>,
     key: usize,
     cursors: Arc<Mutex<Cursors>>,
 }
@@ -86,19 +104,33 @@ pub struct Cursor {
 impl Cursor {
     /// The number of the next event.
     pub fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
+        self.taker.next.load(Ordering::Relaxed)
     }
 
-    /// Moves behind the next event.
-    pub fn advance(&self) {
-        self.next.fetch_add(1, Ordering::Relaxed);
+    /// Moves on to the event of a number.
+    pub fn move_to(&self, next: u64) {
+        self.taker.next.store(next, Ordering::Relaxed);
+    }
+
+    /// Says for how many clients it takes: they count as those that wait for the feed
+    /// when it has everything.
+    pub fn set_clients(&self, clients: usize) {
+        self.taker.clients.store(clients, Ordering::Relaxed);
     }
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        lock(&self.cursors).try_remove(self.key);
+        lock(&self.cursors).all.try_remove(self.key);
     }
+}
+
+/// Whom the feed waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InTheWay {
+    Lane,
+    /// A client, at this number.
+    Client(u64),
 }
 
 /// Why a client cannot take its next event from here.
@@ -159,11 +191,22 @@ impl Recent {
     /// event.
     pub fn join(&self) -> (Cursor, Position) {
         let state = self.lock();
-        let place = match state.within() {
-            Some(last) => last.position(),
-            None => Position::after(Arc::clone(&state.seen)),
-        };
-        (self.hold(state.head()), place)
+        (self.hold(state.head(), false), state.place())
+    }
+
+    /// Where the lane begins, for no clients so far, and the place there.
+    pub fn join_lane(&self) -> (Cursor, Position) {
+        let state = self.lock();
+        let cursor = self.hold(state.head(), true);
+        cursor.set_clients(0);
+        (cursor, state.place())
+    }
+
+    /// Moves a cursor behind the last event; the place there.
+    pub fn skip_to_head(&self, cursor: &Cursor) -> Position {
+        let state = self.lock();
+        cursor.move_to(state.head());
+        state.place()
     }
 
     /// The number of the next event.
@@ -181,14 +224,20 @@ impl Recent {
     /// no more.
     pub fn join_at(&self, next: u64) -> Option<Cursor> {
         let state = self.lock();
-        (next >= state.first).then(|| self.hold(next))
+        (next >= state.first).then(|| self.hold(next, false))
     }
 
-    fn hold(&self, next: u64) -> Cursor {
-        let next = Arc::new(AtomicU64::new(next));
-        let key = lock(&self.cursors).insert(Arc::clone(&next));
+    fn hold(&self, next: u64, is_lane: bool) -> Cursor {
+        let taker = Arc::new(Taker {
+            next: AtomicU64::new(next),
+            clients: AtomicUsize::new(1),
+            is_lane,
+        });
+        let mut cursors = lock(&self.cursors);
+        cursors.least = cursors.least.min(next);
+        let key = cursors.all.insert(Arc::clone(&taker));
         Cursor {
-            next,
+            taker,
             key,
             cursors: Arc::clone(&self.cursors),
         }
@@ -313,26 +362,21 @@ impl Recent {
         loop {
             let slowest = self.in_the_way(wanted);
             let now = Instant::now();
-            if slowest.is_none() {
-                return;
-            }
-            if moved.0 != slowest {
-                moved = (slowest, now);
-            } else if now - moved.1 > PATIENCE {
-                return;
+            match slowest {
+                None => return,
+                Some(InTheWay::Client(_)) if moved.0 == slowest => {
+                    if now - moved.1 > PATIENCE {
+                        return;
+                    }
+                }
+                Some(_) => moved = (slowest, now),
             }
             sleep(LOOK_AGAIN).await;
         }
     }
 
-    fn in_the_way(&self, wanted: usize) -> Option<u64> {
-        let mut state = self.lock();
-        let cursors = lock(&self.cursors);
-        let cursors = cursors.iter();
-        state.in_the_way(
-            wanted,
-            cursors.map(|(_, next)| next.load(Ordering::Relaxed)),
-        )
+    fn in_the_way(&self, wanted: usize) -> Option<InTheWay> {
+        self.lock().in_the_way(wanted, &mut lock(&self.cursors))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -351,35 +395,55 @@ impl State {
         (last.batch.number > self.reads).then_some(last)
     }
 
+    /// The place behind the last event.
+    fn place(&self) -> Position {
+        match self.within() {
+            Some(last) => last.position(),
+            None => Position::after(Arc::clone(&self.seen)),
+        }
+    }
+
     fn head(&self) -> u64 {
         self.first + self.events.len() as u64
     }
 
-    /// The place of the slowest client that would fall behind if so many events
-    /// came now, unless the patience with it is at its end.
-    fn in_the_way(&mut self, wanted: usize, cursors: impl Iterator<Item = u64>) -> Option<u64> {
-        let surplus = (self.events.len() + wanted).saturating_sub(CAPACITY) as u64;
-        let keep_from = self.first + surplus;
-        let mut slowest = None;
-        let mut fastest = 0;
-        for cursor in cursors {
-            fastest = fastest.max(cursor);
-            if (self.first..keep_from).contains(&cursor) {
-                slowest = slowest
-                    .map_or(cursor, |slowest: u64| slowest.min(cursor))
-                    .into();
-            }
-        }
+    /// The slowest that would fall behind if so many events came now, unless the
+    /// patience with it is at its end.
+    fn in_the_way(&mut self, wanted: usize, cursors: &mut Cursors) -> Option<InTheWay> {
         let passed = self.patience_at.elapsed();
         self.patience_at += passed;
         self.patience = (self.patience + passed / REFILL).min(PATIENCE);
-        if slowest.is_some() && fastest >= self.head() {
+        let surplus = (self.events.len() + wanted).saturating_sub(CAPACITY) as u64;
+        let keep_from = self.first + surplus;
+        // They only move on, so they are not looked through each time.
+        if cursors.least >= keep_from {
+            return None;
+        }
+        cursors.least = self.head();
+        let mut fastest = 0;
+        for (_, taker) in &cursors.all {
+            let next = taker.next.load(Ordering::Relaxed);
+            if next >= self.first {
+                if taker.is_lane && next < keep_from {
+                    cursors.least = self.first;
+                    return Some(InTheWay::Lane);
+                }
+                cursors.least = cursors.least.min(next);
+            }
+            if taker.clients.load(Ordering::Relaxed) > 0 {
+                fastest = fastest.max(next);
+            }
+        }
+        if cursors.least >= keep_from {
+            return None;
+        }
+        if fastest >= self.head() {
             self.patience = self.patience.saturating_sub(passed.min(2 * LOOK_AGAIN));
             if self.patience.is_zero() {
                 return None;
             }
         }
-        slowest
+        Some(InTheWay::Client(cursors.least))
     }
 }
 
@@ -423,13 +487,13 @@ mod tests {
     /// A client that takes so many events each millisecond.
     fn client(recent: &Arc<Recent>, each_ms: u64) -> Cursor {
         let cursor = recent.join_at(0).expect("the first event");
-        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor.next));
+        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor.taker));
         tokio::spawn(async move {
             let mut ticks = interval(LOOK_AGAIN);
             loop {
                 ticks.tick().await;
-                let next = taken.load(Ordering::Relaxed) + each_ms;
-                taken.store(next.min(recent.head()), Ordering::Relaxed);
+                let next = taken.next.load(Ordering::Relaxed) + each_ms;
+                taken.next.store(next.min(recent.head()), Ordering::Relaxed);
             }
         });
         cursor
@@ -478,6 +542,53 @@ mod tests {
         recent.publish(&events(1)).await;
         let taken = recent.take(after.next(), 8).expect("the new event");
         assert_eq!(taken.events.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_always_waits_for_the_lane() {
+        let recent = recent();
+        let (lane, _) = recent.join_lane();
+        let _fast = client(&recent, 100_000);
+        let publishing = publish(&recent, 200);
+        tokio::pin!(publishing);
+        let later = tokio::time::sleep(Duration::from_secs(60));
+        tokio::select! {
+            _ = &mut publishing => panic!("it did not wait"),
+            () = later => {}
+        }
+        assert!(recent.take(lane.next(), 1).is_ok());
+        lane.move_to(recent.head());
+        let moving = async {
+            loop {
+                sleep(LOOK_AGAIN).await;
+                lane.move_to(recent.head());
+            }
+        };
+        tokio::select! {
+            _ = publishing => {}
+            () = moving => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_without_clients_waits_for_nothing() {
+        for (clients, waits) in [(0, true), (1, false)] {
+            let recent = recent();
+            let (lane, _) = recent.join_lane();
+            lane.set_clients(clients);
+            // 20 a millisecond, of 51,200.
+            let slow = client(&recent, 20);
+            let all = Arc::clone(&recent);
+            let task = tokio::spawn(async move {
+                loop {
+                    lane.move_to(all.head());
+                    sleep(Duration::from_micros(100)).await;
+                }
+            });
+            publish(&recent, 200).await;
+            assert_eq!(recent.take(slow.next(), 1).is_ok(), waits, "{clients}");
+            task.abort();
+        }
     }
 
     #[tokio::test(start_paused = true)]

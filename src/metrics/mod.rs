@@ -152,6 +152,7 @@ pub struct Metrics {
     replayed: Counter,
     catch_ups: Family<Label, Counter>,
     reading_journal: Gauge,
+    in_lane: Gauge,
     handshakes_refused: Family<[(&'static str, String); 1], Counter>,
     ended: Family<Label, Counter>,
     connections: Gauge,
@@ -180,6 +181,7 @@ impl Default for Metrics {
             replayed: Counter::default(),
             catch_ups: Family::default(),
             reading_journal: Gauge::default(),
+            in_lane: Gauge::default(),
             handshakes_refused: Family::default(),
             ended: Family::default(),
             connections: Gauge::default(),
@@ -237,13 +239,13 @@ impl Metrics {
         );
         all.register_with_unit(
             "change_to_write",
-            "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: one change at a time for each connection, and none that a client catches up on from the journal",
+            "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: the first change of each write, and none that a client catches up on from the journal",
             Unit::Seconds,
             self.change_to_write.clone(),
         );
         all.register(
             "deliveries",
-            "Events handed to Engine.IO for a client, each once per client",
+            "Events written for a client on a websocket, or handed to Engine.IO for one that polls, each once per client",
             self.deliveries.clone(),
         );
         all.register(
@@ -265,6 +267,11 @@ impl Metrics {
             "clients_reading_journal",
             "Clients that came back or fell behind, and read the journal now",
             self.reading_journal.clone(),
+        );
+        all.register(
+            "clients_in_lane",
+            "Clients on websockets that have everything, and get what is published at once",
+            self.in_lane.clone(),
         );
         all.register(
             "disconnects",
@@ -334,9 +341,14 @@ impl Metrics {
         }
     }
 
-    /// One event was handed to Engine.IO for one client.
-    pub fn delivered(&self) {
-        self.deliveries.inc();
+    /// So many events were written for clients, or handed to Engine.IO for them.
+    pub fn delivered(&self, events: usize) {
+        self.deliveries.inc_by(events as u64);
+    }
+
+    /// So many clients have everything, and get what is published at once.
+    pub fn in_lane(&self, clients: usize) {
+        self.in_lane.set(i64::try_from(clients).unwrap_or(i64::MAX));
     }
 
     /// So many of these were read from the journal.
@@ -415,8 +427,8 @@ impl Metrics {
     }
 
     /// Where the time until a change is written to a client is counted.
-    pub fn change_to_write(&self) -> Latency {
-        self.change_to_write.clone()
+    pub fn change_to_write(&self) -> &Latency {
+        &self.change_to_write
     }
 }
 

@@ -1,29 +1,25 @@
-//! A TCP connection that counts what was written, and gives up on a peer that
-//! takes nothing.
+//! A TCP connection that gives up on a peer that takes nothing.
 //!
 //! The Engine.IO writer waits for ever for a client that does not read, and
 //! nothing above it can free that connection: this layer does, by an error once
 //! a write has been waiting for too long.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use futures_util::task::AtomicWaker;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::places::{Place, Places};
-use crate::metrics::{Ended, Latency, Metrics};
+use crate::metrics::{Ended, Metrics};
 
 /// The pause after a connection could not be taken: descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -107,67 +103,6 @@ impl MeteredListener {
     }
 }
 
-/// What is known of a connection by those who do not own it.
-#[derive(Debug, Default)]
-pub struct Meter {
-    written: AtomicU64,
-    progress: Notify,
-    closed: CancellationToken,
-    hung_up: AtomicBool,
-    /// Woken when there is nothing more to read: hung up, or given up.
-    reader: AtomicWaker,
-    change_to_write: Latency,
-    /// Up to where the bytes are written when a timed message is; 0: none is timed.
-    timed_end: AtomicU64,
-    /// When the row of the timed message changed, in microseconds since 1970.
-    timed_since_us: AtomicI64,
-}
-
-impl Meter {
-    /// How many bytes the kernel has taken.
-    pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
-    }
-
-    /// Wakes whenever more was written; take it before looking at the count.
-    pub fn progress(&self) -> &Notify {
-        &self.progress
-    }
-
-    /// Cancelled when the connection is gone.
-    pub fn closed(&self) -> &CancellationToken {
-        &self.closed
-    }
-
-    /// Ends the connection as if its peer had: whoever reads from it finds the end.
-    pub fn hang_up(&self) {
-        self.hung_up.store(true, Ordering::Release);
-        self.reader.wake();
-    }
-
-    /// Times from `changed_at` on until `end` bytes are written, unless it times
-    /// another message.
-    pub fn time(&self, changed_at: DateTime<Utc>, end: u64) {
-        if self.timed_end.load(Ordering::Acquire) == 0 {
-            let since_us = changed_at.timestamp_micros();
-            self.timed_since_us.store(since_us, Ordering::Relaxed);
-            self.timed_end.store(end, Ordering::Release);
-        }
-    }
-
-    fn wrote(&self, bytes: u64) {
-        let written = self.written.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        self.progress.notify_waiters();
-        let end = self.timed_end.load(Ordering::Acquire);
-        if end != 0 && written >= end {
-            let since_us = self.timed_since_us.load(Ordering::Relaxed);
-            let since = DateTime::from_timestamp_micros(since_us).unwrap_or_default();
-            self.change_to_write.observe_between(since, Utc::now());
-            self.timed_end.store(0, Ordering::Release);
-        }
-    }
-}
-
 /// Put beside each request: the connection that it came on.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionInfo {
@@ -175,17 +110,62 @@ pub struct ConnectionInfo {
     pub address: IpAddr,
 }
 
+/// The socket of a connection, for several that write to it in turn.
+#[derive(Debug)]
+pub struct Tcp {
+    stream: TcpStream,
+    write_timeout: Duration,
+    given_up: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Tcp {
+    /// Writes as much as the kernel takes now.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: `WouldBlock` if it takes nothing.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.given_up.load(Ordering::Acquire) {
+            return Err(gone());
+        }
+        self.stream.try_write(bytes)
+    }
+
+    /// Waits until the kernel takes more. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone; also if it took nothing for too long.
+    pub async fn writable(&self) -> io::Result<()> {
+        match timeout(self.write_timeout, self.stream.writable()).await {
+            Ok(writable) => writable,
+            Err(_) => Err(self.give_up()),
+        }
+    }
+
+    /// What was not written is dropped, and whoever reads or writes finds the end.
+    fn give_up(&self) -> io::Error {
+        if !self.given_up.swap(true, Ordering::AcqRel) {
+            debug!("a client took nothing for too long; closing its connection");
+            self.metrics.ended(Ended::WriteTimeout);
+            let socket = SockRef::from(&self.stream);
+            let ended = self.stream.set_zero_linger();
+            if let Err(error) = ended.and_then(|()| socket.shutdown(Shutdown::Both)) {
+                debug!(%error, "the connection lingers");
+            }
+        }
+        gone()
+    }
+}
+
 /// A TCP connection that counts.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    tcp: Arc<Tcp>,
     address: IpAddr,
-    meter: Arc<Meter>,
-    write_timeout: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    given_up: bool,
-    metrics: Arc<Metrics>,
     /// Free again when the connection is gone.
     _place: Place,
 }
@@ -198,18 +178,15 @@ impl Connection {
         write_timeout: Duration,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let meter = Meter {
-            change_to_write: metrics.change_to_write(),
-            ..Meter::default()
-        };
         Self {
-            stream,
+            tcp: Arc::new(Tcp {
+                stream,
+                write_timeout,
+                given_up: AtomicBool::new(false),
+                metrics: Arc::clone(metrics),
+            }),
             address,
-            meter: Arc::new(meter),
-            write_timeout,
             stalled: None,
-            given_up: false,
-            metrics: Arc::clone(metrics),
             _place: place,
         }
     }
@@ -221,46 +198,37 @@ impl Connection {
         }
     }
 
-    /// What others may know of it once it is a websocket.
-    pub fn meter(&self) -> Arc<Meter> {
-        Arc::clone(&self.meter)
+    /// Its socket.
+    pub fn tcp(&self) -> Arc<Tcp> {
+        Arc::clone(&self.tcp)
     }
 
-    fn wrote(
+    /// Writes by a function that says `WouldBlock` while the kernel takes nothing; it
+    /// is called until then.
+    pub fn poll_write_with(
         &mut self,
-        written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
+        mut write: impl FnMut(&Tcp) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(Ok(bytes)) => {
-                self.stalled = None;
-                self.meter.wrote(bytes as u64);
-                Poll::Ready(Ok(bytes))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                let write_timeout = self.write_timeout;
-                let stalled = self
-                    .stalled
-                    .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
-                if stalled.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
+        loop {
+            match write(&self.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.stalled = None;
+                    return Poll::Ready(written);
                 }
-                self.give_up();
-                Poll::Ready(Err(gone()))
             }
+            if let Poll::Ready(writable) = self.tcp.stream.poll_write_ready(cx) {
+                writable?;
+                continue;
+            }
+            let write_timeout = self.tcp.write_timeout;
+            let stalled = self
+                .stalled
+                .get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+            ready!(stalled.as_mut().poll(cx));
+            return Poll::Ready(Err(self.tcp.give_up()));
         }
-    }
-
-    /// What was not written is dropped, and the reader is told.
-    fn give_up(&mut self) {
-        self.given_up = true;
-        debug!("a client took nothing for too long; closing its connection");
-        self.metrics.ended(Ended::WriteTimeout);
-        if let Err(error) = self.stream.set_zero_linger() {
-            debug!(%error, "the connection lingers");
-        }
-        self.meter.reader.wake();
     }
 }
 
@@ -271,29 +239,22 @@ fn gone() -> io::Error {
     )
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.meter.closed.cancel();
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.given_up {
-            return Poll::Ready(Err(gone()));
-        }
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_pending() {
-            self.meter.reader.register(cx.waker());
-            if self.meter.hung_up.load(Ordering::Acquire) {
-                return Poll::Ready(Ok(()));
+        loop {
+            if self.tcp.given_up.load(Ordering::Acquire) {
+                return Poll::Ready(Err(gone()));
             }
+            match self.tcp.stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|_| ())),
+            }
+            ready!(self.tcp.stream.poll_read_ready(cx))?;
         }
-        read
     }
 }
 
@@ -303,11 +264,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.given_up {
-            return Poll::Ready(Err(gone()));
-        }
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(written, cx)
+        self.poll_write_with(cx, |tcp| tcp.try_write(buf))
     }
 
     fn poll_write_vectored(
@@ -315,22 +272,24 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.given_up {
-            return Poll::Ready(Err(gone()));
-        }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(written, cx)
+        self.poll_write_with(cx, |tcp| {
+            if tcp.given_up.load(Ordering::Acquire) {
+                return Err(gone());
+            }
+            tcp.stream.try_write_vectored(bufs)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = SockRef::from(&self.tcp.stream);
+        Poll::Ready(socket.shutdown(Shutdown::Write))
     }
 }

@@ -27,8 +27,6 @@ use crate::metrics::{Metrics, Refused};
 
 /// Between the packets of an answer; JSON never holds it as it is.
 const PACKET_SEPARATOR: u8 = 0x1e;
-/// How the packet of an event begins.
-const EVENT_PACKET: &[u8] = b"42/pricings,";
 /// The packet that says nothing, and the one that ends a session.
 const NOOP_PACKET: &str = "6";
 const CLOSE_PACKET: &str = "1";
@@ -141,8 +139,7 @@ impl Engine {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             if let Some(stream) = websocket::stream(upgrade).await {
-                session.set_websocket(stream.meter());
-                self.hand_over(stream, first);
+                self.hand_over(stream.belong_to(session), first);
             }
         });
         response
@@ -182,7 +179,7 @@ impl Engine {
     ) -> std::io::Result<()> {
         let session = probe.session();
         let stream = websocket::probe(stream, || session.release_poll()).await?;
-        session.set_websocket(stream.meter());
+        let stream = stream.belong_to(Arc::clone(session));
         self.hand_over(stream, second);
         Ok(())
     }
@@ -210,11 +207,8 @@ impl Engine {
         let Some(body) = whole(body).await else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let events = body
-            .split(|byte| *byte == PACKET_SEPARATOR)
-            .filter(|packet| packet.starts_with(EVENT_PACKET))
-            .count();
-        session.took(events as u64);
+        let packets = body.split(|byte| *byte == PACKET_SEPARATOR);
+        session.link().pass(packets);
         Response::from_parts(head, Body::from(body))
     }
 

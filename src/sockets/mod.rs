@@ -1,17 +1,22 @@
 //! Events into clients: the namespaces, the handshake, closing.
 //!
 //! A client is registered in the handshake, before its CONNECT is answered, so
-//! that it hears every event that commits from the answer on. From then on one
-//! task serves it, at its own pace.
+//! that it hears every event that commits from the answer on. From then on a task
+//! serves it, at its own pace, until it has everything; then, if it is on a websocket,
+//! the lane does.
 
 pub mod connection;
 pub mod places;
+pub mod frames;
+pub mod wire;
+pub mod link;
 pub mod session;
 pub mod filter;
 pub mod websocket;
 pub mod engine;
-pub mod credit;
+pub mod client;
 pub mod subscriber;
+pub mod lane;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +31,20 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::Ended;
+use client::{Client, Positions};
 use engine::Engine;
 use filter::{Filter, FilterInvalid};
+use lane::Lane;
 use places::Places;
 use session::{Session, Sessions};
-use subscriber::{Positions, Sources, Subscription};
+use subscriber::{Sources, Subscription};
+use wire::Turn;
 
 /// Where Engine.IO answers.
 pub const PATH: &str = "/events";
@@ -85,7 +92,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sockets {
     io: SocketIo,
-    subscribers: TaskTracker,
+    lane: Arc<Lane>,
     stop: CancellationToken,
 }
 
@@ -114,7 +121,7 @@ impl Sockets {
         let (service, io) = builder.build_with_inner_svc(Router::new());
         let sockets = Self {
             io: io.clone(),
-            subscribers: TaskTracker::new(),
+            lane: Arc::new(Lane::new(Arc::clone(&sources))),
             stop: CancellationToken::new(),
         };
         // Some client libraries open it, and hear nothing on it.
@@ -129,7 +136,7 @@ impl Sockets {
             sources,
             access: options.access,
             keys: Arc::clone(&options.keys),
-            subscribers: sockets.subscribers.clone(),
+            lane: Arc::clone(&sockets.lane),
             stop: sockets.stop.clone(),
         });
         let admit = {
@@ -150,19 +157,26 @@ impl Sockets {
         Clients(self.io.clone())
     }
 
+    /// What serves the clients that have everything, to be run.
+    pub fn lane(&self) -> Arc<Lane> {
+        Arc::clone(&self.lane)
+    }
+
     /// Ends the websockets of all clients, within two seconds. Nobody takes leave by
     /// Engine.IO's own packet: python-socketio would not come back after it. For the
     /// same reason a poll that waits is not answered.
     pub async fn close(self) {
-        self.subscribers.close();
+        self.lane.tasks.close();
         let clients = self.io.of(NAMESPACE).map(|clients| clients.sockets());
         for socket in clients.unwrap_or_default() {
-            if let Some(websocket) = Session::of(&socket).as_deref().and_then(Session::websocket) {
-                websocket.hang_up();
+            let session = Session::of(&socket);
+            let link = session.as_deref().map(Session::link);
+            if let Some(link) = link.filter(|link| link.is_websocket()) {
+                link.hang_up();
             }
         }
         self.stop.cancel();
-        let _ = timeout(CLOSE_TIMEOUT, self.subscribers.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.lane.tasks.wait()).await;
         info!("the sockets are closed");
     }
 }
@@ -210,14 +224,15 @@ struct Handshake {
     sources: Arc<Sources>,
     access: Access,
     keys: Arc<ApiKeys>,
-    subscribers: TaskTracker,
+    lane: Arc<Lane>,
     stop: CancellationToken,
 }
 
 /// What happens when a client leaves the namespace.
 struct Leaving {
+    turn: Turn,
     closed: CancellationToken,
-    metrics: Arc<Metrics>,
+    lane: Arc<Lane>,
 }
 
 /// Which kind of handler [`Leaving`] is.
@@ -234,9 +249,13 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
     ) {
         debug!(client.id = %socket.id, reason = %reason, "a client left");
         if let Some(reason) = ended(reason) {
-            self.metrics.ended(reason);
+            self.lane.sources.metrics.ended(reason);
         }
         self.closed.cancel();
+        if let Some(session) = Session::of(&socket) {
+            session.link().leave(self.turn);
+        }
+        self.lane.leave(socket.id);
         forget(socket);
     }
 }
@@ -244,9 +263,13 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
 /// A client between its handshake and its task.
 #[derive(Clone)]
 struct Admitted {
-    subscription: Arc<std::sync::Mutex<Option<Subscription>>>,
+    subscription: Arc<std::sync::Mutex<Option<(Asked, Subscription)>>>,
+    turn: Turn,
     closed: CancellationToken,
 }
+
+/// What a client's handshake asked for.
+type Asked = (Positions, Filter);
 
 /// Why a client is refused; the text of its `connect_error`.
 #[derive(Debug, thiserror::Error)]
@@ -279,16 +302,20 @@ impl Handshake {
         let subscription = self.subscription(auth).await?;
         // The connection may go before anybody can be told.
         let session = Session::of(socket);
-        let closed = match session.as_deref().and_then(Session::websocket) {
-            Some(websocket) => websocket.closed().child_token(),
+        let link = session.as_deref().map(Session::link);
+        let closed = match link.filter(|link| link.is_websocket()) {
+            Some(link) => link.closed().child_token(),
             None => self.stop.child_token(),
         };
+        let turn = link.map_or(0, link::Link::admit);
         socket.on_disconnect(Leaving {
+            turn,
             closed: closed.clone(),
-            metrics: Arc::clone(&self.sources.metrics),
+            lane: Arc::clone(&self.lane),
         });
         socket.extensions.insert(Admitted {
             subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
+            turn,
             closed,
         });
         Ok(())
@@ -303,12 +330,12 @@ impl Handshake {
 
     /// What it has to catch up on is counted in rows of the journal, some of which may
     /// mean no event.
-    fn note_joined(&self, socket: &SocketRef, subscription: &Subscription) {
+    fn note_joined(&self, socket: &SocketRef, asked: Positions, subscription: &Subscription) {
         debug!(
             client.id = %socket.id,
             client = address_of(socket),
             transport = ?socket.transport_type(),
-            positions = ?subscription.positions,
+            positions = ?asked,
             behind_rows = self.sources.recent.rows_behind(subscription.place()),
             "a client joined"
         );
@@ -325,18 +352,23 @@ impl Handshake {
             .any(|key| self.keys.find(key).is_some())
     }
 
-    async fn subscription(&self, auth: Option<&Value>) -> Result<Subscription, Refusal> {
+    async fn subscription(&self, auth: Option<&Value>) -> Result<(Asked, Subscription), Refusal> {
         let recent = &self.sources.recent;
         let filter = Filter::from_auth(auth)?;
         match auth.and_then(|auth| auth.get("since")) {
-            None | Some(Value::Null) => Ok(Subscription::from_now(recent, Positions::Left, filter)),
+            None | Some(Value::Null) => {
+                let subscription = Subscription::from_now(recent);
+                Ok(((Positions::Left, filter), subscription))
+            }
             Some(Value::String(since)) if since.is_empty() => {
-                Ok(Subscription::from_now(recent, Positions::Sent, filter))
+                let subscription = Subscription::from_now(recent);
+                Ok(((Positions::Sent, filter), subscription))
             }
             Some(Value::String(since)) => {
                 let position = self.sources.history.decode(since)?;
                 self.check(&position).await?;
-                Ok(Subscription::from_position(position, filter))
+                let subscription = Subscription::from_position(position);
+                Ok(((Positions::Sent, filter), subscription))
             }
             Some(_) => Err(PositionRefused::Invalid("`since` must be a text").into()),
         }
@@ -366,18 +398,13 @@ impl Handshake {
             .lock()
             .ok()
             .and_then(|mut subscription| subscription.take());
-        let (Some(subscription), Some(session)) = (subscription, Session::of(&socket)) else {
+        let (Some((asked, subscription)), Some(session)) = (subscription, Session::of(&socket))
+        else {
             return;
         };
-        self.note_joined(&socket, &subscription);
-        let closed = admitted.closed;
-        let sources = Arc::clone(&self.sources);
-        self.subscribers.spawn(subscriber::serve(
-            socket,
-            session,
-            subscription,
-            sources,
-            closed,
-        ));
+        self.note_joined(&socket, asked.0, &subscription);
+        let Admitted { turn, closed, .. } = admitted;
+        let client = Client::new(socket, session, turn, asked, closed);
+        self.lane.serve(Arc::new(client), subscription);
     }
 }

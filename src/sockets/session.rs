@@ -1,5 +1,4 @@
-//! The sessions of Engine.IO: which there are, how each is connected, how much a
-//! client that polls has taken.
+//! The sessions of Engine.IO: which there are, and how each is connected.
 //!
 //! A session may begin with polling and go over to a websocket. It counts against a
 //! limit from its first request until Engine.IO has forgotten it: Engine.IO keeps
@@ -10,12 +9,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use socketioxide::extract::SocketRef;
-use socketioxide::socket::Sid;
+use socketioxide::socket::{Sid, Socket};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::connection::Meter;
+use super::link::Link;
 use super::places::{Place, Places};
 use crate::metrics::Refused;
 
@@ -32,13 +30,11 @@ pub struct Session {
     sessions: Arc<Sessions>,
     /// Set once it is registered: its requests carry it.
     id: OnceLock<Sid>,
-    websocket: OnceLock<Arc<Meter>>,
+    link: Link,
     /// Whether a websocket is being tried.
     probed: AtomicBool,
-    /// How many events were put into answers.
-    taken: AtomicU64,
-    /// Woken when events were taken, and when it went over to a websocket.
-    progress: Notify,
+    /// How many events were given to Engine.IO.
+    sent: AtomicU64,
     /// Woken to end a poll that waits.
     release: Notify,
     ended: AtomicBool,
@@ -69,10 +65,9 @@ impl Sessions {
         Ok(Arc::new(Session {
             sessions: Arc::clone(self),
             id: OnceLock::new(),
-            websocket: OnceLock::new(),
+            link: Link::default(),
             probed: AtomicBool::new(false),
-            taken: AtomicU64::new(0),
-            progress: Notify::new(),
+            sent: AtomicU64::new(0),
             release: Notify::new(),
             ended: AtomicBool::new(false),
             address,
@@ -100,7 +95,7 @@ impl Sessions {
 
 impl Session {
     /// The session of a client.
-    pub fn of(socket: &SocketRef) -> Option<Arc<Self>> {
+    pub fn of(socket: &Socket) -> Option<Arc<Self>> {
         socket.req_parts().extensions.get().map(Arc::clone)
     }
 
@@ -109,38 +104,26 @@ impl Session {
         self.address
     }
 
-    /// The connection of its websocket; none while it polls.
-    pub fn websocket(&self) -> Option<&Arc<Meter>> {
-        self.websocket.get()
-    }
-
-    /// Says that this is its websocket from now on.
-    pub fn set_websocket(&self, meter: Arc<Meter>) {
-        let _ = self.websocket.set(meter);
-        self.progress.notify_waiters();
+    /// The way to its client.
+    pub fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Tries a websocket; none if it has one or another is being tried.
     pub fn probe(self: &Arc<Self>) -> Option<Probe> {
-        let is_free = self.websocket.get().is_none() && !self.probed.swap(true, Ordering::AcqRel);
+        let is_free = !self.link.is_websocket() && !self.probed.swap(true, Ordering::AcqRel);
         is_free.then(|| Probe(Arc::clone(self)))
     }
 
-    /// How many events were put into the answers to its polls.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Acquire)
+    /// Says that an event is given to Engine.IO.
+    pub fn sends(&self) {
+        self.sent.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Says that so many events were put into an answer.
-    pub fn took(&self, events: u64) {
-        self.taken.fetch_add(events, Ordering::AcqRel);
-        self.progress.notify_waiters();
-    }
-
-    /// Wakes when events were taken, and when it went over to a websocket; take it
-    /// before looking.
-    pub fn progress(&self) -> Notified<'_> {
-        self.progress.notified()
+    /// How many events are between Engine.IO and its client.
+    pub fn under_way(&self) -> u64 {
+        let sent = self.sent.load(Ordering::Acquire);
+        sent.saturating_sub(self.link.events())
     }
 
     /// Ends the poll that waits, if there is one: a client waits for its answer before
@@ -158,9 +141,7 @@ impl Session {
     /// back by itself.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        if let Some(websocket) = self.websocket() {
-            websocket.hang_up();
-        }
+        self.link.hang_up();
         self.release_poll();
     }
 

@@ -1,63 +1,56 @@
-//! One client: where it is, what it gets next, what happens when it is slow.
+//! The task of one client that is not in the lane: where it is, what it gets next,
+//! what happens when it is slow.
 //!
 //! A client that keeps up takes from the recent events. One that fell behind
 //! them, or came back with a position, reads the journal page by page until it
 //! reaches what is visible now, and then takes from the recent events again:
-//! those that the journal showed it already are left out.
+//! those that the journal showed it already are left out. Once a client on a websocket
+//! has everything, it enters the [lane](super::lane), and its task ends.
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use serde::Serialize;
-use socketioxide::extract::SocketRef;
-use socketioxide::{SendError, SocketError, TransportType};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use socketioxide::{SendError, SocketError};
+use tokio::sync::futures::Notified;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{debug, error, warn};
 
-use super::credit::Credit;
-use super::filter::Filter;
+use super::client::{Client, Positions, position_frame};
+use super::frames;
+use super::lane::Lane;
+use super::link::Gone;
 use super::session::Session;
 use crate::journal::history::SharedPage;
 use crate::journal::reader::Gap;
-use crate::journal::recent::{Cursor, MOVE_ON, Missed};
+use crate::journal::recent::{Cursor, Missed};
 use crate::journal::{History, JournalEvent, Position, Recent, Seen};
 use crate::metrics::{CatchUp, Ended, Metrics};
 
-/// How many recent events are taken at a time.
+/// How many events are taken, and written, at a time.
 const TAKE_EVENTS: usize = 64;
+/// The most events under way to a client that polls. With a ping and the answers
+/// to CONNECT one response carries 16 packets at most: python-socketio ends the
+/// connection at more.
+const WINDOW_POLLED_EVENTS: u64 = 13;
 /// The pause after the journal could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The pause when a client's channel is full against expectation.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
-/// The text around an event's JSON: `42/pricings,["message",` and `]`.
-const MESSAGE_TEXT_BYTES: usize = 24;
-/// The text around a position: `42/pricings,["position","` and `"]`.
-const POSITION_TEXT_BYTES: usize = 27;
 
-/// What a client's handshake asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Positions {
-    /// Each message has its position and more beside it, and there are events
-    /// `position`.
-    Sent,
-    /// The messages as SPACE sends them.
-    Left,
-}
-
-/// A client that is registered: it hears all from here on.
+/// Where a client is: it hears all from here on.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Whether it is told positions.
-    pub positions: Positions,
-    /// Which events it hears.
-    filter: Filter,
     /// What it has seen, with what it does not hear.
     place: Position,
     mode: Mode,
+    /// Why it reads the journal next.
+    cause: CatchUp,
 }
 
 #[derive(Debug)]
@@ -77,10 +70,6 @@ struct Joined {
     until: u64,
 }
 
-/// The client went away.
-#[derive(Debug)]
-struct Gone;
-
 impl Subscription {
     /// What it has seen.
     pub fn place(&self) -> &Position {
@@ -88,23 +77,32 @@ impl Subscription {
     }
 
     /// A client that hears all from now on.
-    pub fn from_now(recent: &Recent, positions: Positions, filter: Filter) -> Self {
+    pub fn from_now(recent: &Recent) -> Self {
         let (cursor, place) = recent.join();
         Self {
-            positions,
-            filter,
             place,
             mode: Mode::Live(cursor, None),
+            cause: CatchUp::FellBehind,
         }
     }
 
     /// A client that comes back.
-    pub fn from_position(place: Position, filter: Filter) -> Self {
+    pub fn from_position(place: Position) -> Self {
         Self {
-            positions: Positions::Sent,
-            filter,
             place,
             mode: Mode::Journal,
+            cause: CatchUp::CameBack,
+        }
+    }
+
+    /// A client whose next recent event has the number `next`; `place` is the one
+    /// before it.
+    pub fn at(recent: &Recent, next: u64, place: Position) -> Self {
+        let cursor = recent.join_at(next);
+        Self {
+            place,
+            mode: cursor.map_or(Mode::Journal, |cursor| Mode::Live(cursor, None)),
+            cause: CatchUp::FellBehind,
         }
     }
 }
@@ -120,32 +118,27 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves one client until it goes away or `closed` is cancelled. Should that fail
-/// through a fault of ours, its session ends: it comes back, where it would have been
-/// connected and silent.
-pub async fn serve(
-    socket: SocketRef,
-    session: Arc<Session>,
-    subscription: Subscription,
-    sources: Arc<Sources>,
-    closed: CancellationToken,
-) {
-    let metrics = Arc::clone(&sources.metrics);
+/// Serves one client until it is in the lane or gone. Should that fail through a fault
+/// of ours, its session ends: it comes back, where it would have been connected and
+/// silent.
+pub async fn serve(client: Arc<Client>, subscription: Subscription, lane: Arc<Lane>) {
+    let served = Arc::clone(&client);
+    let metrics = Arc::clone(&lane.sources.metrics);
     let subscriber = Subscriber {
-        socket,
+        polls: !client.session.link().is_websocket(),
+        client: Arc::clone(&client),
         subscription,
-        sources,
-        credit: Credit::new(Arc::clone(&session)),
-        told: None,
+        lane,
     };
     let serving = async {
         tokio::select! {
             biased;
-            Gone = subscriber.run() => {}
-            () = closed.cancelled() => {}
+            // It is in the lane, or gone.
+            _ = subscriber.run() => {}
+            () = client.closed.cancelled() => {}
         }
     };
-    unless_it_panics(serving, &session, &metrics).await;
+    unless_it_panics(serving, &served.session, &metrics).await;
 }
 
 async fn unless_it_panics(serving: impl Future<Output = ()>, session: &Session, metrics: &Metrics) {
@@ -159,124 +152,203 @@ async fn unless_it_panics(serving: impl Future<Output = ()>, session: &Session, 
 }
 
 struct Subscriber {
-    socket: SocketRef,
+    client: Arc<Client>,
     subscription: Subscription,
-    sources: Arc<Sources>,
-    credit: Credit,
-    /// The position that it was told last, and when.
-    told: Option<(Position, Instant)>,
+    lane: Arc<Lane>,
+    /// What it gets goes through Engine.IO, until all that did was taken and it has
+    /// gone over to a websocket.
+    polls: bool,
+}
+
+/// What goes to a client next, and where it is behind that.
+struct Outgoing<'e> {
+    /// What it hears of some events.
+    heard: Vec<Step<'e>>,
+    /// The last of all of them.
+    last: Option<Step<'e>>,
+}
+
+/// An event, and the place behind it if that is not the event's own.
+type Step<'e> = (&'e JournalEvent, Option<Position>);
+
+/// A client took the recent events and cannot any more, or needs not.
+enum Ends {
+    FellBehind,
+    InTheLane,
 }
 
 impl Subscriber {
-    async fn run(mut self) -> Gone {
-        let mut cause = CatchUp::CameBack;
+    async fn run(mut self) -> Result<(), Gone> {
+        self.begin().await?;
         loop {
-            if let Err(gone) = self.tell_position().await {
-                return gone;
-            }
-            let served = match self.subscription.mode {
-                Mode::Live(..) => {
-                    let served = self.take_recent().await;
-                    cause = CatchUp::FellBehind;
-                    served
-                }
+            self.tell_position().await?;
+            match self.subscription.mode {
+                Mode::Live(..) => match self.take_recent().await? {
+                    Ends::InTheLane => return Ok(()),
+                    // The feed waits for it no more.
+                    Ends::FellBehind => self.subscription.mode = Mode::Journal,
+                },
                 // Large, and most clients never need it.
-                Mode::Journal => Box::pin(self.catch_up(cause)).await,
-            };
-            if let Err(gone) = served {
-                return gone;
+                Mode::Journal => Box::pin(self.catch_up()).await?,
             }
         }
     }
 
+    /// Waits until the client has the answer to its CONNECT.
+    async fn begin(&self) -> Result<(), Gone> {
+        if self.polls {
+            return Ok(());
+        }
+        let link = self.client.session.link();
+        link.write(self.client.turn, Default::default()).await
+    }
+
     /// Returns when the client has all that could be seen in the journal.
-    async fn catch_up(&mut self, cause: CatchUp) -> Result<(), Gone> {
-        let metrics = Arc::clone(&self.sources.metrics);
-        let _reading = metrics.reading_journal(cause);
+    async fn catch_up(&mut self) -> Result<(), Gone> {
+        let metrics = Arc::clone(&self.lane.sources.metrics);
+        let _reading = metrics.reading_journal(self.subscription.cause);
+        self.subscription.cause = CatchUp::FellBehind;
         while matches!(self.subscription.mode, Mode::Journal) {
             self.read_journal().await?;
         }
         Ok(())
     }
 
-    /// Returns when the client has fallen behind.
-    async fn take_recent(&mut self) -> Result<(), Gone> {
-        let recent = Arc::clone(&self.sources.recent);
+    async fn take_recent(&mut self) -> Result<Ends, Gone> {
+        let recent = Arc::clone(&self.lane.sources.recent);
+        let client = Arc::clone(&self.client);
         let mut published = recent.watch();
         loop {
             published.mark_unchanged();
+            let progress = client.session.link().progress();
+            self.go_over();
             let Mode::Live(cursor, _) = &self.subscription.mode else {
-                return Ok(());
+                return Ok(Ends::FellBehind);
             };
             let taken = match recent.take(cursor.next(), TAKE_EVENTS) {
                 Ok(taken) => taken,
-                Err(Missed::FellBehind) => {
-                    // The feed waits for it no more.
-                    self.subscription.mode = Mode::Journal;
-                    return Ok(());
-                }
+                Err(Missed::FellBehind) => return Ok(Ends::FellBehind),
                 Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
             };
-            for event in taken.events {
-                self.send_recent(&event).await?;
-                if let Mode::Live(cursor, _) = &self.subscription.mode {
-                    cursor.advance();
-                }
-            }
-            if let Some((seen, reads)) = taken.place
-                && !matches!(&self.subscription.mode, Mode::Live(_, Some(joined)) if joined.until > reads)
-            {
-                self.subscription.place = Position::after(seen);
+            self.send_recent(&taken.events).await?;
+            if let Some((seen, reads)) = taken.place {
+                self.come_to(seen, reads);
             }
             self.tell_position().await?;
-            if taken.is_all && published.changed().await.is_err() {
-                return Err(Gone);
+            if !taken.is_all || !taken.events.is_empty() {
+                continue;
+            }
+            if !self.polls && matches!(&self.subscription.mode, Mode::Live(_, None)) {
+                if self.enter().await? {
+                    return Ok(Ends::InTheLane);
+                }
+            } else {
+                self.wait(&mut published, progress).await?;
             }
         }
     }
 
-    async fn send_recent(&mut self, event: &JournalEvent) -> Result<(), Gone> {
-        let joined = match &mut self.subscription.mode {
-            Mode::Live(_, joined) => {
-                // A batch that began behind what the journal showed has nothing of
-                // it, and more than it before: the places in it are its own.
-                joined.take_if(|joined| {
-                    event.batch.number > joined.until || !joined.seen.covers(&event.batch.base)
-                });
-                joined.clone()
-            }
-            Mode::Journal => None,
-        };
-        let elsewhere = match joined {
-            Some(joined) if joined.seen.has(event.row.id, event.xid) => return Ok(()),
-            Some(joined) => Some(Position::within(
-                &joined.seen,
-                &event.batch.next,
-                event.through,
-            )),
-            None => None,
-        };
-        if !self.subscription.filter.hears(&event.event) {
-            self.subscription.place = elsewhere.unwrap_or_else(|| event.position());
-            return Ok(());
+    /// Enters the lane, unless there are new events.
+    async fn enter(&self) -> Result<bool, Gone> {
+        // All that it has is written then.
+        self.begin().await?;
+        match &self.subscription.mode {
+            Mode::Live(cursor, _) => self.lane.join(&self.client, cursor.next()),
+            Mode::Journal => Ok(false),
         }
-        self.credit.time(
-            event.changed_at,
-            MESSAGE_TEXT_BYTES + event.json.get().len(),
-        );
-        self.send(event, elsewhere).await
+    }
+
+    /// Comes to the place between two batches.
+    fn come_to(&mut self, seen: Arc<Seen>, reads: u64) {
+        if let Mode::Live(_, joined) = &mut self.subscription.mode {
+            joined.take_if(|joined| joined.until <= reads);
+            if joined.is_none() {
+                self.subscription.place = Position::after(seen);
+            }
+        }
+    }
+
+    /// Waits until something was published, or the client went over to a websocket.
+    async fn wait(
+        &self,
+        published: &mut watch::Receiver<u64>,
+        progress: Notified<'_>,
+    ) -> Result<(), Gone> {
+        let is_joining = matches!(&self.subscription.mode, Mode::Live(_, Some(_)));
+        tokio::select! {
+            changed = published.changed() => changed.map_err(|_| Gone),
+            () = progress, if self.polls => Ok(()),
+            // The feed reads on, also where nothing is published.
+            () = sleep(PAUSE), if is_joining => Ok(()),
+        }
+    }
+
+    /// Writes past Engine.IO from now on, if nothing is on its way through it.
+    fn go_over(&mut self) {
+        let session = &self.client.session;
+        if self.polls && session.link().is_websocket() && session.under_way() == 0 {
+            self.polls = false;
+        }
+    }
+
+    async fn send_recent(&mut self, events: &[Arc<JournalEvent>]) -> Result<(), Gone> {
+        // The feed waits for clients that move: one that polls does with each event.
+        let at_a_time = if self.polls { 1 } else { TAKE_EVENTS };
+        for events in events.chunks(at_a_time) {
+            let outgoing = self.outgoing(events);
+            let first = outgoing.heard.first().map(|(event, _)| event.changed_at);
+            self.send(outgoing).await?;
+            if let Mode::Live(cursor, _) = &self.subscription.mode {
+                cursor.move_to(cursor.next() + events.len() as u64);
+            }
+            self.time(first);
+        }
+        Ok(())
+    }
+
+    fn time(&self, changed_at: Option<DateTime<Utc>>) {
+        if let Some(changed_at) = changed_at.filter(|_| !self.polls) {
+            let written = self.lane.sources.metrics.change_to_write();
+            written.observe_between(changed_at, Utc::now());
+        }
+    }
+
+    /// What the client hears of recent events, less what the journal showed it.
+    fn outgoing<'e>(&mut self, events: &'e [Arc<JournalEvent>]) -> Outgoing<'e> {
+        let mut outgoing = Outgoing::nothing();
+        let Mode::Live(_, joined) = &mut self.subscription.mode else {
+            return outgoing;
+        };
+        for event in events {
+            // A batch that began behind what the journal showed has nothing of
+            // it, and more than it before: the places in it are its own.
+            joined.take_if(|joined| {
+                event.batch.number > joined.until || !joined.seen.covers(&event.batch.base)
+            });
+            let elsewhere = match joined {
+                Some(joined) if joined.seen.has(event.row.id, event.xid) => continue,
+                Some(joined) => Some(Position::within(
+                    &joined.seen,
+                    &event.batch.next,
+                    event.through,
+                )),
+                None => None,
+            };
+            outgoing.add(&self.client, event, elsewhere);
+        }
+        outgoing
     }
 
     /// Reads a page, and joins the recent events if it was the last.
     async fn read_journal(&mut self) -> Result<(), Gone> {
-        let history = &self.sources.history;
+        let history = &self.lane.sources.history;
         let SharedPage { page, head } = match history.shared_page(&self.subscription.place).await {
             Ok(Ok(shared)) => shared,
             Ok(Err(Gap::WentBack)) => return Err(self.end(Ended::JournalWentBack)),
             Ok(Err(Gap::Pruned)) => {
                 // It is refused when it comes back, and so told of the gap.
                 warn!("a client fell behind what the journal keeps; disconnecting it");
-                let _ = self.socket.clone().disconnect();
+                let _ = self.client.socket.clone().disconnect();
                 return Err(Gone);
             }
             Err(error) => {
@@ -286,18 +358,21 @@ impl Subscriber {
                 return Ok(());
             }
         };
-        let reads = self.sources.recent.reads();
-        for event in &page.events {
-            if self.subscription.filter.hears(&event.event) {
-                self.send(event, None).await?;
+        let reads = self.lane.sources.recent.reads();
+        for events in page.events.chunks(TAKE_EVENTS) {
+            let mut outgoing = Outgoing::nothing();
+            for event in events {
+                outgoing.add(&self.client, event, None);
             }
+            self.send(outgoing).await?;
+            self.go_over();
         }
-        self.sources.metrics.replayed(page.events.len());
+        self.lane.sources.metrics.replayed(page.events.len());
         self.subscription.place = page.end.clone();
         if page.reached_now {
             // What was published before `head` was visible to the page. Later
             // events may have been too, in the batch under way and the next.
-            if let Some(cursor) = self.sources.recent.join_at(head) {
+            if let Some(cursor) = self.lane.sources.recent.join_at(head) {
                 let joined = Joined {
                     seen: Arc::clone(&self.subscription.place.base),
                     until: reads + 2,
@@ -311,74 +386,124 @@ impl Subscriber {
     /// Ends its session as if its connection had been lost, so that it comes back by
     /// itself: with its position, or from now on.
     fn end(&self, why: Ended) -> Gone {
-        self.sources.metrics.ended(why);
-        self.credit.hang_up();
+        self.lane.sources.metrics.ended(why);
+        self.client.session.end();
         Gone
     }
 
-    /// Sends an event. `elsewhere` is the place behind it, unless it is the event's
-    /// own.
-    async fn send(
-        &mut self,
-        event: &JournalEvent,
-        elsewhere: Option<Position>,
-    ) -> Result<(), Gone> {
-        let json = &event.json;
-        let mut bytes = MESSAGE_TEXT_BYTES + json.get().len();
-        match self.subscription.positions {
-            Positions::Left => self.emit("message", json, bytes).await?,
-            Positions::Sent => {
-                let key = self.sources.history.key();
-                let reference = match &elsewhere {
-                    None => Cow::Borrowed(event.reference(&key)),
-                    Some(position) => Cow::Owned(event.reference_at(position, &key)),
-                };
-                bytes += 1 + reference.get().len();
-                self.emit("message", &(json, &*reference), bytes).await?;
+    async fn send(&mut self, outgoing: Outgoing<'_>) -> Result<(), Gone> {
+        let Outgoing { heard, last } = outgoing;
+        if self.polls {
+            for (event, elsewhere) in &heard {
+                self.emit_event(event, elsewhere.as_ref()).await?;
             }
+        } else if !heard.is_empty() {
+            let mut frames = Vec::new();
+            for (event, elsewhere) in &heard {
+                let reference = self.reference(event, elsewhere.as_ref());
+                frames::push_message(&mut frames, &event.json, reference.as_deref());
+            }
+            let link = self.client.session.link();
+            link.write(self.client.turn, frames.into()).await?;
+            self.lane.sources.metrics.delivered(heard.len());
         }
-        self.sources.metrics.delivered();
-        self.subscription.place = elsewhere.unwrap_or_else(|| event.position());
-        if self.subscription.positions == Positions::Sent {
-            self.told = Some((self.subscription.place.clone(), Instant::now()));
+        if let Some(told) = heard.into_iter().last() {
+            self.client.was_told(&behind(told));
+        }
+        if let Some(last) = last {
+            self.subscription.place = behind(last);
         }
         Ok(())
+    }
+
+    /// What is told beside an event; nothing to clients that did not ask for it.
+    fn reference<'e>(
+        &self,
+        event: &'e JournalEvent,
+        elsewhere: Option<&Position>,
+    ) -> Option<Cow<'e, serde_json::value::RawValue>> {
+        if self.client.positions == Positions::Left {
+            return None;
+        }
+        let key = self.lane.sources.history.key();
+        Some(match elsewhere {
+            None => Cow::Borrowed(event.reference(&key)),
+            Some(position) => Cow::Owned(event.reference_at(position, &key)),
+        })
     }
 
     /// Tells a client that asked for positions where it is, if it moved on without a
     /// message since it was told last; now and then.
     async fn tell_position(&mut self) -> Result<(), Gone> {
         let place = &self.subscription.place;
-        let is_told = |(told, at): &(Position, Instant)| told == place || at.elapsed() < MOVE_ON;
-        if self.subscription.positions == Positions::Left || self.told.as_ref().is_some_and(is_told)
-        {
+        if !self.client.is_to_be_told(place) {
             return Ok(());
         }
-        let text = place.encode(&self.sources.history.key());
-        self.told = Some((place.clone(), Instant::now()));
-        self.emit("position", &text, POSITION_TEXT_BYTES + text.len())
-            .await
+        let text = place.encode(&self.lane.sources.history.key());
+        self.client.was_told(place);
+        if self.polls {
+            return self.emit("position", &text).await;
+        }
+        let link = self.client.session.link();
+        link.write(self.client.turn, position_frame(&text)).await
     }
 
-    /// Emits a Socket.IO event, a text of so many bytes.
-    async fn emit(
-        &mut self,
-        name: &str,
-        arguments: &(impl Serialize + ?Sized),
-        bytes: usize,
+    async fn emit_event(
+        &self,
+        event: &JournalEvent,
+        elsewhere: Option<&Position>,
     ) -> Result<(), Gone> {
-        let is_websocket = || self.socket.transport_type() == TransportType::Websocket;
-        self.credit.available(is_websocket).await;
+        match self.reference(event, elsewhere) {
+            None => self.emit("message", &event.json).await?,
+            Some(reference) => self.emit("message", &(&event.json, &*reference)).await?,
+        }
+        self.lane.sources.metrics.delivered(1);
+        Ok(())
+    }
+
+    /// Emits an event through Engine.IO, when few enough are on their way.
+    async fn emit(&self, name: &str, arguments: &(impl Serialize + ?Sized)) -> Result<(), Gone> {
+        let session = &self.client.session;
         loop {
-            match self.socket.emit(name, arguments) {
+            let progress = session.link().progress();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if session.under_way() < WINDOW_POLLED_EVENTS {
+                break;
+            }
+            progress.await;
+        }
+        loop {
+            match self.client.socket.emit(name, arguments) {
                 Ok(()) => break,
                 Err(SendError::Socket(SocketError::InternalChannelFull)) => sleep(FULL_PAUSE).await,
                 Err(_) => return Err(Gone),
             }
         }
-        self.credit.spend(bytes);
+        session.sends();
         Ok(())
     }
+}
+
+impl<'e> Outgoing<'e> {
+    fn nothing() -> Self {
+        Self {
+            heard: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Adds an event, if the client hears it; it moves the client on in any case.
+    fn add(&mut self, client: &Client, event: &'e JournalEvent, elsewhere: Option<Position>) {
+        if client.hears(&event.event) {
+            self.heard.push((event, elsewhere.clone()));
+        }
+        self.last = Some((event, elsewhere));
+    }
+}
+
+fn behind((event, elsewhere): Step<'_>) -> Position {
+    elsewhere.unwrap_or_else(|| event.position())
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::{sleep, timeout};
 use tungstenite::handshake::derive_accept_key;
 
-use super::connection::{Connection, Meter};
+use super::connection::Connection;
+use super::session::Session;
 
 /// How long a client may take until it goes over to the websocket that it tries.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ fn has_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 #[derive(Debug)]
 pub struct Stream {
     connection: Connection,
+    /// Once it is the websocket of a session, others write to it too.
+    session: Option<Arc<Session>>,
     /// Read before what the connection has.
     first: Bytes,
     /// How much of what is written first is dropped.
@@ -85,6 +88,7 @@ pub async fn stream(upgrade: OnUpgrade) -> Option<Stream> {
     let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
     Some(Stream {
         connection: parts.io.into_inner(),
+        session: None,
         // Else it would hold hyper's buffer.
         first: Bytes::copy_from_slice(&parts.read_buf),
         drops: 0,
@@ -159,9 +163,19 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 impl Stream {
-    /// The meter of its connection.
-    pub fn meter(&self) -> Arc<Meter> {
-        self.connection.meter()
+    /// Makes it the websocket of a session.
+    pub fn belong_to(mut self, session: Arc<Session>) -> Self {
+        session.link().open(self.connection.tcp());
+        self.session = Some(session);
+        self
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(session) = &self.session {
+            session.link().close();
+        }
     }
 }
 
@@ -172,7 +186,12 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.connection).poll_read(cx, buf);
+            let read = Pin::new(&mut self.connection).poll_read(cx, buf);
+            let link = self.session.as_deref().map(Session::link);
+            return match (read, link) {
+                (Poll::Pending, Some(link)) if link.poll_hung_up(cx) => Poll::Ready(Ok(())),
+                (read, _) => read,
+            };
         }
         let bytes = self.first.len().min(buf.remaining());
         buf.put_slice(&self.first.split_to(bytes));
@@ -189,12 +208,22 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.drops == 0 {
-            return Pin::new(&mut self.connection).poll_write(cx, buf);
-        }
         let dropped = self.drops.min(buf.len());
-        self.drops -= dropped;
-        Poll::Ready(Ok(dropped))
+        if dropped > 0 {
+            self.drops -= dropped;
+            return Poll::Ready(Ok(dropped));
+        }
+        let Self {
+            connection,
+            session,
+            ..
+        } = &mut *self;
+        match session {
+            None => Pin::new(connection).poll_write(cx, buf),
+            Some(session) => {
+                connection.poll_write_with(cx, |tcp| session.link().put_upper(tcp, buf))
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,5 +232,153 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::net::{TcpSocket, TcpStream};
+    use tungstenite::protocol::frame::FrameHeader;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::sockets::connection::MeteredListener;
+    use crate::sockets::frames::push_position;
+    use crate::sockets::link::Gone;
+    use crate::sockets::places::Places;
+    use crate::sockets::session::Sessions;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A websocket over a real connection whose buffers are as small as can be.
+    async fn connect(write_timeout: Duration) -> (Stream, Arc<Session>, TcpStream, Arc<Metrics>) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_send_buffer_size(1).expect("a buffer size");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let listener = socket.listen(1).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let places = || Places::new(1, None, Default::default());
+        let metrics = Arc::new(Metrics::default());
+        let mut listener =
+            MeteredListener::new(listener, places(), write_timeout, Arc::clone(&metrics));
+        let client = TcpSocket::new_v4().expect("a socket");
+        client.set_recv_buffer_size(1).expect("a buffer size");
+        let (client, connection) = tokio::join!(client.connect(address), listener.accept());
+        let session = Arc::new(Sessions::new(places())).begin(IpAddr::from([127, 0, 0, 1]));
+        let session = session.expect("a place");
+        let stream = Stream {
+            connection,
+            session: None,
+            first: Bytes::new(),
+            drops: 0,
+        };
+        let stream = stream.belong_to(Arc::clone(&session));
+        (stream, session, client.expect("a connection"), metrics)
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        let header = FrameHeader {
+            opcode: OpCode::Data(Data::Text),
+            ..FrameHeader::default()
+        };
+        let mut frame = Vec::new();
+        header
+            .format(text.len() as u64, &mut frame)
+            .expect("a header");
+        frame.extend(text.as_bytes());
+        frame
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn frames_stay_whole_on_a_connection_that_takes_little_at_a_time() {
+        const FRAMES: usize = 2_000;
+        let (mut stream, session, mut client, _) = connect(LIMIT).await;
+        let turn = session.link().admit();
+        let upper = tokio::spawn(async move {
+            for number in 0..FRAMES {
+                if number == 100 {
+                    let answer = text(r#"40/pricings,{"sid":"x"}"#);
+                    stream.write_all(&answer).await.expect("written");
+                }
+                let pong = text(&format!("upper {number}{}", ".".repeat(number % 300)));
+                stream.write_all(&pong).await.expect("written");
+            }
+            stream
+        });
+        let events = tokio::spawn(async move {
+            for number in 0..FRAMES {
+                let mut frames = Vec::new();
+                push_position(
+                    &mut frames,
+                    &format!("{number}{}", ".".repeat(number % 500)),
+                );
+                let written = session.link().write(turn, frames.into()).await;
+                written.expect("written");
+            }
+        });
+        let read = async {
+            let (mut upper, mut events, mut is_answered) = (0, 0, false);
+            while upper < FRAMES || events < FRAMES {
+                let mut header = [0; 2];
+                client.read_exact(&mut header).await.expect("a header");
+                let length = match header[1] {
+                    126 => client.read_u16().await.expect("a length"),
+                    short => short.into(),
+                };
+                let mut payload = vec![0; length.into()];
+                client.read_exact(&mut payload).await.expect("a payload");
+                let payload = String::from_utf8(payload).expect("a text");
+                if let Some(text) = payload.strip_prefix("upper ") {
+                    assert_eq!(text.trim_end_matches('.'), upper.to_string());
+                    upper += 1;
+                } else if let Some(text) = payload.strip_prefix("42/pricings,[\"position\",\"") {
+                    assert_eq!(text.trim_end_matches(['.', '"', ']']), events.to_string());
+                    assert!(is_answered);
+                    events += 1;
+                } else {
+                    assert_eq!(payload, r#"40/pricings,{"sid":"x"}"#);
+                    is_answered = true;
+                }
+            }
+        };
+        timeout(LIMIT, read).await.expect("all in time");
+        upper.await.expect("no panic");
+        events.await.expect("no panic");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_waits_for_a_peer_that_takes_nothing_ends_the_connection_once() {
+        let (mut stream, session, _client, metrics) = connect(Duration::from_millis(300)).await;
+        let turn = session.link().admit();
+        session
+            .link()
+            .pass([&br#"40/pricings,{"sid":"x"}"#[..]].into_iter());
+        let events = async {
+            let mut frames = Vec::new();
+            push_position(&mut frames, &".".repeat(60_000));
+            let frames = Bytes::from(frames);
+            loop {
+                if session.link().write(turn, frames.clone()).await == Err(Gone) {
+                    return;
+                }
+            }
+        };
+        let upper = async {
+            let ping = text("2");
+            while stream.write_all(&ping).await.is_ok() {}
+            let mut buffer = [0; 1];
+            assert!(stream.read(&mut buffer).await.is_err());
+        };
+        let both = async { tokio::join!(events, upper) };
+        timeout(LIMIT, both).await.expect("an end in time");
+        let mut counted = String::new();
+        metrics.write(&mut counted).expect("a text");
+        let line = r#"disconnects_total{reason="write_timeout"} 1"#;
+        assert!(counted.contains(line), "{counted}");
     }
 }

@@ -83,6 +83,11 @@ impl Polling {
         }
     }
 
+    /// What came and was not looked at so far.
+    pub fn polled(&mut self) -> Vec<String> {
+        self.frames.drain(..).collect()
+    }
+
     /// The next event, in short: `CREATED WireMock 2024`.
     pub async fn next_event(&mut self) -> String {
         in_short(&self.next_frame().await)
