@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use embedded_postgres::default_data_dir;
 use socketioxide::TransportType;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -18,7 +19,6 @@ use url::{Host, Url};
 
 use crate::api_key::ApiKeys;
 use crate::asking::{Explain, Tail};
-use crate::embedded_postgres::default_data_dir;
 use crate::rest::pricing_url::AllowedHost;
 use crate::sockets::Access;
 use crate::store::database_url::DatabaseUrl;

@@ -13,7 +13,6 @@
 pub mod event;
 pub mod metrics;
 pub mod asyncapi;
-pub mod pricing_document;
 pub mod api_key;
 pub mod rest;
 mod live_page;
@@ -29,7 +28,6 @@ pub mod server;
 pub mod unread_body;
 pub mod pace;
 pub mod open_files;
-pub mod embedded_postgres;
 pub mod app;
 pub mod healthcheck;
 pub mod asking;

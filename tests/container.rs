@@ -135,7 +135,14 @@ fn compose_gives_settings_that_the_program_has() {
 #[test]
 fn the_image_holds_what_there_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "migrations"] {
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "crates",
+        "src",
+        "migrations",
+    ] {
         assert!(root.join(needed).exists(), "{needed}");
         assert!(
             !IGNORED.lines().any(|line| line.trim_matches('/') == needed),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use embedded_postgres::EmbeddedPostgres;
 use space_events::config::Settings;
-use space_events::embedded_postgres::EmbeddedPostgres;
 
 use crate::support::postgres::{Session, new_directory, watch};
 use crate::support::{Database, LIMIT, Server, TestApp};

@@ -20,9 +20,6 @@ mod sql;
 mod figure;
 mod machine;
 mod report;
-#[path = "../../src/embedded_postgres/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "it is a part of the program")]
-mod embedded_postgres;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

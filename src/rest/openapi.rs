@@ -33,7 +33,7 @@ const KEY: &str = "apiKey";
     "saasName": "Zoom", "syntaxVersion": "3.0", "version": "2024", "createdAt": "2024-03-05",
     "currency": "EUR", "features": {}, "plans": {},
 }))]
-#[expect(dead_code, reason = "pricing_document reads it")]
+#[expect(dead_code, reason = "pricing2yaml reads it")]
 pub(super) struct Pricing2Yaml {
     /// The name of the service.
     saas_name: String,

@@ -8,11 +8,11 @@ use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use chrono::Utc;
+use pricing2yaml::PricingDocument;
 
 use super::pricing_url::FetchError;
 use super::request::QueryParams;
 use super::{Api, Error, request};
-use crate::pricing_document::{self, PricingDocument};
 
 /// The largest pricing, however it arrives.
 pub const MAX_PRICING_BYTES: usize = 2 * 1024 * 1024;
@@ -106,7 +106,7 @@ fn url(given: Option<String>) -> Result<String, Error> {
 
 /// Parsing takes its time, which other requests shall not wait for.
 async fn parse(source: Bytes) -> Result<PricingDocument, Error> {
-    tokio::task::spawn_blocking(move || pricing_document::parse(&source, Utc::now()))
+    tokio::task::spawn_blocking(move || pricing2yaml::parse(&source, Utc::now()))
         .await
         .map_err(|error| Error::Fault(error.into()))?
         .map_err(|error| Error::Invalid(error.to_string()))

@@ -10,7 +10,6 @@ use chrono::Utc;
 use jsonschema::Draft;
 use serde_json::{Value, json};
 use space_events::config::Settings;
-use space_events::pricing_document;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -223,7 +222,7 @@ impl Files {
         *file = or_else(json!([pricing("Form", "1"), pricing("Zoom", "2026")]), file);
         let yaml = |name, version| {
             let yaml = pricing(name, version);
-            pricing_document::parse(yaml.as_bytes(), Utc::now())
+            pricing2yaml::parse(yaml.as_bytes(), Utc::now())
                 .expect("a pricing")
                 .json
         };

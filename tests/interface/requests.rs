@@ -14,7 +14,6 @@ use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
 use space_events::journal::reader::Extent;
 use space_events::journal::{History, JournalKey, Recent};
-use space_events::pricing_document;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store::Pool;
@@ -101,11 +100,7 @@ async fn check(document: &Value, answer: &str, described: &Value, response: Resp
     let content = content.unwrap_or_else(|| panic!("{answer}: {media_type} is not described"));
     let value = match media_type.as_str() {
         "application/json" => serde_json::from_slice(&body).expect("JSON"),
-        "application/yaml" => {
-            pricing_document::parse(&body, Utc::now())
-                .expect("YAML")
-                .json
-        }
+        "application/yaml" => pricing2yaml::parse(&body, Utc::now()).expect("YAML").json,
         _ => json!(String::from_utf8(body.to_vec()).expect("a text")),
     };
     if let Err(error) = conforms(document, Draft::Draft202012, &content["schema"], &value) {

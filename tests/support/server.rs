@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use space_events::embedded_postgres::EmbeddedPostgres;
+use embedded_postgres::EmbeddedPostgres;
 use tokio::time::sleep;
 
 use super::LIMIT;

@@ -16,16 +16,16 @@ use super::data_dir::remove_if_there;
 
 /// How a server is asked to end, and how long each way may take: a fast stop,
 /// one without a checkpoint (the next start recovers), no choice.
-pub(super) const WAYS_TO_END: [(Signal, Duration); 3] = [
+pub(crate) const WAYS_TO_END: [(Signal, Duration); 3] = [
     (Signal::SIGINT, Duration::from_secs(4)),
     (Signal::SIGQUIT, Duration::from_secs(2)),
     (Signal::SIGKILL, Duration::from_secs(2)),
 ];
 /// Between two looks at a server.
-pub(super) const POLL_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Sends a signal; that the process has ended is fine.
-pub(super) fn send(pid: Option<u32>, signal: Signal) {
+pub(crate) fn send(pid: Option<u32>, signal: Signal) {
     if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) {
         // It may have ended by itself just now.
         let _ = kill(Pid::from_raw(pid), signal);
@@ -35,7 +35,7 @@ pub(super) fn send(pid: Option<u32>, signal: Signal) {
 /// Ends the server that an earlier run left, or removes the lock file of one
 /// that was killed: Postgres obeys that file whenever any process has its
 /// number by now, and where it is empty.
-pub(super) async fn end_leftover_server(data: &Path) -> Result<()> {
+pub(crate) async fn end_leftover_server(data: &Path) -> Result<()> {
     let lock_file = data.join("postmaster.pid");
     if let Some(pid) = fs::read_to_string(&lock_file)
         .ok()
@@ -96,7 +96,7 @@ async fn is_server_of(pid: u32, data: &Path) -> bool {
 
 /// Whether the server's lock file says that process `pid` accepts connections:
 /// its eighth line, which `pg_ctl` waits for as well. A standby says so in another word.
-pub(super) fn is_ready(data: &Path, pid: Option<u32>) -> bool {
+pub(crate) fn is_ready(data: &Path, pid: Option<u32>) -> bool {
     let lock_file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let status = lock_file.lines().nth(7).map(str::trim);
     matches!(status, Some("ready" | "standby"))

@@ -12,7 +12,7 @@ use super::fault::Shown;
 ///
 /// A day or a time that does not exist. JavaScript rolls these over
 /// (2024-02-30 is its 1 March); here they are refused.
-pub(super) fn parse(text: &str) -> Result<Option<DateTime<Utc>>, String> {
+pub(crate) fn parse(text: &str) -> Result<Option<DateTime<Utc>>, String> {
     if !text.get(..10).is_some_and(has_form_of_date) || text.len() == 10 {
         return parse_date(text);
     }
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Option<DateTime<Utc>>, String> {
 /// # Errors
 ///
 /// As for [`parse`].
-pub(super) fn parse_date(text: &str) -> Result<Option<DateTime<Utc>>, String> {
+pub(crate) fn parse_date(text: &str) -> Result<Option<DateTime<Utc>>, String> {
     if !has_form_of_date(text) {
         return Ok(None);
     }
@@ -54,7 +54,7 @@ fn has_form_of_date(text: &str) -> bool {
 /// # Errors
 ///
 /// As for [`parse`].
-pub(super) fn from_ymd(year: u16, month: u16, day: u16) -> Result<DateTime<Utc>, String> {
+pub(crate) fn from_ymd(year: u16, month: u16, day: u16) -> Result<DateTime<Utc>, String> {
     let full = if year < 100 { 1900 + year } else { year };
     NaiveDate::from_ymd_opt(full.into(), month.into(), day.into())
         .map(midnight)
@@ -62,12 +62,12 @@ pub(super) fn from_ymd(year: u16, month: u16, day: u16) -> Result<DateTime<Utc>,
 }
 
 /// `2024-03-15T00:00:00.000Z`, as `toISOString` writes it.
-pub(super) fn iso(instant: DateTime<Utc>) -> String {
+pub(crate) fn iso(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// `2024-3-5`: the version of a document that names none, in UTC.
-pub(super) fn version_of(instant: DateTime<Utc>) -> String {
+pub(crate) fn version_of(instant: DateTime<Utc>) -> String {
     format!("{}-{}-{}", instant.year(), instant.month(), instant.day())
 }
 

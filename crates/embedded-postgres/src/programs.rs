@@ -24,9 +24,9 @@ const VERSIONED_PLACES: [(&str, &str); 5] = [
 
 /// The folder of `initdb` and `postgres`, and their major version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Programs {
-    pub(super) folder: PathBuf,
-    pub(super) major: u32,
+pub(crate) struct Programs {
+    pub(crate) folder: PathBuf,
+    pub(crate) major: u32,
 }
 
 /// All installed servers: the one on `PATH`, the one of `pg_config`, then the
@@ -35,7 +35,7 @@ pub(super) struct Programs {
 /// # Errors
 ///
 /// None is installed; the message says how to install one.
-pub(super) async fn installed() -> Result<Vec<Programs>> {
+pub(crate) async fn installed() -> Result<Vec<Programs>> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let preferred: Vec<PathBuf> = on_path().into_iter().chain(by_pg_config().await).collect();
@@ -70,7 +70,7 @@ pub(super) async fn installed() -> Result<Vec<Programs>> {
 /// # Errors
 ///
 /// Only other versions are installed; the message names them.
-pub(super) fn choose(installed: Vec<Programs>, data_major: Option<u32>) -> Result<Programs> {
+pub(crate) fn choose(installed: Vec<Programs>, data_major: Option<u32>) -> Result<Programs> {
     let versions: Vec<String> = installed
         .iter()
         .map(|found| found.major.to_string())
@@ -150,7 +150,7 @@ async fn output_of(command: &mut Command) -> Option<String> {
 }
 
 /// Runs a program to its end, with `input`; its last words are the error.
-pub(super) async fn run(mut command: Command, input: &str) -> Result<()> {
+pub(crate) async fn run(mut command: Command, input: &str) -> Result<()> {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -173,7 +173,7 @@ pub(super) async fn run(mut command: Command, input: &str) -> Result<()> {
 }
 
 /// The last three lines that tell of a failure, else the last three, in one line.
-pub(super) fn last_words(log: &str) -> String {
+pub(crate) fn last_words(log: &str) -> String {
     const TELLING: [&str; 6] = [
         "error: ", "ERROR: ", "FATAL: ", "PANIC: ", "DETAIL: ", "HINT: ",
     ];

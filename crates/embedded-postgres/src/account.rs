@@ -12,16 +12,16 @@ use tokio::process::Command;
 
 /// The user that root lets the server run as.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     name: String,
 }
 
 impl Account {
     /// As root: who owns `data`, else `postgres`, else `nobody`, since Postgres
     /// refuses root. Otherwise nobody else than who we are.
-    pub(super) fn of_server(data: &Path) -> Result<Option<Self>> {
+    pub(crate) fn of_server(data: &Path) -> Result<Option<Self>> {
         let owner = fs::metadata(data)
             .ok()
             .map(|found| (found.uid(), found.gid()));
@@ -63,7 +63,7 @@ impl Account {
     }
 
     /// Asks the kernel, as that user, so that access lists count as well.
-    pub(super) async fn check_can_enter(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn check_can_enter(&self, path: &Path) -> Result<()> {
         let mut there: Vec<&Path> = path.ancestors().filter(|folder| folder.exists()).collect();
         there.reverse();
         for folder in there {
@@ -94,13 +94,13 @@ impl Account {
     }
 
     /// Supplementary groups are given up as well.
-    pub(super) fn own(&self, command: &mut Command) {
+    pub(crate) fn own(&self, command: &mut Command) {
         command.uid(self.uid).gid(self.gid);
     }
 }
 
 /// Makes `path` the account's, where there is one.
-pub(super) fn give(path: &Path, account: Option<&Account>) -> Result<()> {
+pub(crate) fn give(path: &Path, account: Option<&Account>) -> Result<()> {
     if let Some(account) = account {
         lchown(path, Some(account.uid), Some(account.gid))
             .with_context(|| format!("give `{}` to user `{}`", path.display(), account.name))?;

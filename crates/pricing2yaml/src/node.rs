@@ -9,16 +9,16 @@ use super::fault::{Fault, Place, Shown};
 
 /// A value and its place. An alias shares the node that it names.
 #[derive(Debug, PartialEq)]
-pub(super) struct Node {
-    pub(super) place: Place,
+pub(crate) struct Node {
+    pub(crate) place: Place,
     /// The text of a scalar, without its quotes; nothing for a list or a map.
-    pub(super) text: Box<str>,
-    pub(super) value: Value,
+    pub(crate) text: Box<str>,
+    pub(crate) value: Value,
 }
 
 /// What a scalar, a list or a map says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     /// A JavaScript number.
@@ -31,11 +31,11 @@ pub(super) enum Value {
 
 /// A map in the order of the document, no key twice.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Map(pub(super) IndexMap<Rc<str>, Rc<Node>>);
+pub(crate) struct Map(pub(crate) IndexMap<Rc<str>, Rc<Node>>);
 
 impl Node {
     /// The text of a YAML string.
-    pub(super) fn string(&self) -> Result<&str, Fault> {
+    pub(crate) fn string(&self) -> Result<&str, Fault> {
         match &self.value {
             Value::Text => Ok(&self.text),
             Value::Bool(_) | Value::Number(_) | Value::Time(_) => {
@@ -47,7 +47,7 @@ impl Node {
     }
 
     /// The first fault of a value of this map or list; nothing for a scalar.
-    pub(super) fn check_each(
+    pub(crate) fn check_each(
         &self,
         check: impl Fn(&Node) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -65,16 +65,16 @@ impl Node {
     }
 
     /// Says that the node should have been something else.
-    pub(super) fn expected(&self, what: &str) -> Fault {
+    pub(crate) fn expected(&self, what: &str) -> Fault {
         self.refused(format!("{what} expected, found {}", self.described()))
     }
 
-    pub(super) fn refused(&self, what: impl Into<String>) -> Fault {
+    pub(crate) fn refused(&self, what: impl Into<String>) -> Fault {
         Fault::new(self.place, what)
     }
 
     /// The value in a message: `the number 2024`, `a list`.
-    pub(super) fn described(&self) -> String {
+    pub(crate) fn described(&self) -> String {
         let text = Shown(&self.text);
         match &self.value {
             Value::Null => "nothing".into(),
@@ -89,18 +89,18 @@ impl Node {
 }
 
 impl Map {
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.0.get(key).map(Rc::as_ref)
     }
 
     /// The value of `key`, unless it is null: JavaScript code treats both alike.
-    pub(super) fn present(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn present(&self, key: &str) -> Option<&Node> {
         self.get(key)
             .filter(|node| !matches!(node.value, Value::Null))
     }
 
     /// What `read` makes of the value of `key`, which must be there.
-    pub(super) fn read<'a, T>(
+    pub(crate) fn read<'a, T>(
         &'a self,
         key: &str,
         read: impl FnOnce(&'a Node) -> Result<T, Fault>,

@@ -4,12 +4,12 @@ use super::fault::Fault;
 use super::node::{Map, Node, Value};
 
 /// `currency`: a text.
-pub(super) fn check_currency(document: &Map) -> Result<(), Fault> {
+pub(crate) fn check_currency(document: &Map) -> Result<(), Fault> {
     document.read("currency", |node| node.string().map(drop))
 }
 
 /// `features`: a map, or a list of maps that have a `name`. It may be empty.
-pub(super) fn check_features(document: &Map) -> Result<(), Fault> {
+pub(crate) fn check_features(document: &Map) -> Result<(), Fault> {
     document.read("features", |node| match &node.value {
         Value::Map(_) => Ok(()),
         Value::List(_) => node.check_each(check_named),
@@ -29,7 +29,7 @@ fn check_named(item: &Node) -> Result<(), Fault> {
 
 /// The prices of plans and add-ons: where they are numbers, finite ones.
 /// Elsewhere infinity means "unlimited"; nothing costs that.
-pub(super) fn check_prices(document: &Map) -> Result<(), Fault> {
+pub(crate) fn check_prices(document: &Map) -> Result<(), Fault> {
     for section in ["plans", "addOns"] {
         if document.get(section).is_some() {
             document.read(section, |node| node.check_each(check_price))?;

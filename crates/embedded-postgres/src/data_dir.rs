@@ -33,13 +33,13 @@ const NEW_DATA_PREFIX: &str = "data.new-";
 
 /// A data directory that this process, and no other, uses.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     /// Absolute, without symbolic links.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Whom the server runs as, where it is not who we are.
-    pub(super) account: Option<Account>,
+    pub(crate) account: Option<Account>,
     /// Where the server's socket is.
-    pub(super) socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// The lock ends with the process, even when it is killed.
     _lock: File,
 }
@@ -51,7 +51,7 @@ impl DataDir {
     ///
     /// The server's user cannot enter it, it belongs to somebody else, another
     /// process uses it, or it cannot be made.
-    pub(super) async fn open(path: &Path) -> Result<Self> {
+    pub(crate) async fn open(path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).context("read DATA_DIR")?;
         if path.join("PG_VERSION").exists() {
             bail!(
@@ -79,12 +79,12 @@ impl DataDir {
     }
 
     /// The server's files.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
     /// The major version of the data, or `None` before the first start.
-    pub(super) fn data_major(&self) -> Result<Option<u32>> {
+    pub(crate) fn data_major(&self) -> Result<Option<u32>> {
         let data = self.data();
         match fs::read_to_string(data.join("PG_VERSION")) {
             Ok(version) => version
@@ -108,7 +108,7 @@ impl DataDir {
 
     /// A command that runs as the server's user, with none of our environment
     /// (it may hold keys), and out of reach of the terminal's Ctrl-C.
-    pub(super) fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         // English messages; and macOS wants a locale that exists.
         command.env_clear().env("LC_ALL", "C");
@@ -129,7 +129,7 @@ impl DataDir {
 
     /// An empty folder of mode 0700 for the server's user. Its name is a new one:
     /// an initdb whose parent was killed may still be writing to the last one.
-    pub(super) fn make_new_data(&self) -> Result<PathBuf> {
+    pub(crate) fn make_new_data(&self) -> Result<PathBuf> {
         self.remove_half_made_data();
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -159,7 +159,7 @@ impl DataDir {
     }
 
     /// Puts complete files in their place, durably.
-    pub(super) fn rename_to_data(&self, made: &Path) -> Result<()> {
+    pub(crate) fn rename_to_data(&self, made: &Path) -> Result<()> {
         fs::rename(made, self.data()).context("move the new data into place")?;
         File::open(&self.path)
             .and_then(|folder| folder.sync_all())
@@ -167,7 +167,7 @@ impl DataDir {
     }
 
     /// The socket's directory: mode 0700, the server's user's, without old sockets.
-    pub(super) fn prepare_socket_dir(&self) -> Result<()> {
+    pub(crate) fn prepare_socket_dir(&self) -> Result<()> {
         let place = self.socket.display();
         match DirBuilder::new().mode(0o700).create(&self.socket) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -197,7 +197,7 @@ impl DataDir {
     }
 
     /// Removes the socket's directory where it is not in DATA_DIR.
-    pub(super) fn remove_outer_socket_dir(&self) {
+    pub(crate) fn remove_outer_socket_dir(&self) {
         if !self.socket.starts_with(&self.path) {
             // What stays is empty, and used again at the next start.
             let _ = fs::remove_dir(&self.socket);
@@ -205,7 +205,7 @@ impl DataDir {
     }
 
     /// The server's log, to append to.
-    pub(super) fn open_log(&self) -> Result<File> {
+    pub(crate) fn open_log(&self) -> Result<File> {
         let path = self.path.join("postgres.log");
         let log = File::options()
             .append(true)
@@ -221,7 +221,7 @@ impl DataDir {
     }
 
     /// What the server logged after the first `skip` bytes.
-    pub(super) fn read_log(&self, skip: u64) -> String {
+    pub(crate) fn read_log(&self, skip: u64) -> String {
         let log = fs::read(self.path.join("postgres.log")).unwrap_or_default();
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         String::from_utf8_lossy(log.get(skip..).unwrap_or_default()).into_owned()
@@ -229,7 +229,7 @@ impl DataDir {
 }
 
 /// Removes a file; that there is none is fine.
-pub(super) fn remove_if_there(file: &Path) -> Result<()> {
+pub(crate) fn remove_if_there(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove `{}`", file.display()))

@@ -23,7 +23,7 @@ const NUL: &str = "the character nul is not allowed";
 /// Wrong syntax, duplicate keys, keys that are lists or maps, tags other than
 /// `!` and `!!str`, a second document, cycles, NUL, impossible dates, and more
 /// than `limits` allows.
-pub(super) fn load(source: &str) -> Result<Rc<Node>, Fault> {
+pub(crate) fn load(source: &str) -> Result<Rc<Node>, Fault> {
     let options = granit_parser::options! {
         simple_key_max_lookahead: MAX_KEY_CHARS,
         bom_inside_document_as_content: true,

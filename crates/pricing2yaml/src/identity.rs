@@ -13,7 +13,7 @@ const MAX_UNITS: usize = 255;
 const MIN_NAME_UNITS: usize = 3;
 
 /// `saasName`, trimmed as JavaScript trims.
-pub(super) fn saas_name(document: &Map) -> Result<String, Fault> {
+pub(crate) fn saas_name(document: &Map) -> Result<String, Fault> {
     document.read("saasName", |node| {
         let name = trim(node.string()?);
         let units = name.encode_utf16().count();
@@ -27,7 +27,7 @@ pub(super) fn saas_name(document: &Map) -> Result<String, Fault> {
 
 /// `version` as it is; made from the date where it is absent or null, and
 /// always before syntax 2.1.
-pub(super) fn version(
+pub(crate) fn version(
     document: &Map,
     old_syntax: Option<&str>,
     created_at: DateTime<Utc>,
@@ -51,7 +51,7 @@ pub(super) fn version(
 }
 
 /// `createdAt`, or `year`, `month` and `day` in syntax 1.0; not after `now`.
-pub(super) fn created_at(
+pub(crate) fn created_at(
     document: &Map,
     old_syntax: Option<&str>,
     now: DateTime<Utc>,

@@ -15,14 +15,14 @@ const MAX_TEXT_BYTES: usize = 8 << 20;
 
 /// What was read so far. Its places are where the reader stands.
 #[derive(Default)]
-pub(super) struct Spent {
+pub(crate) struct Spent {
     nodes: usize,
     text_bytes: usize,
 }
 
 impl Spent {
     /// Adds what an alias repeats, inside of `levels` lists and maps.
-    pub(super) fn add(&mut self, node: &Node, place: Place, levels: usize) -> Result<(), Fault> {
+    pub(crate) fn add(&mut self, node: &Node, place: Place, levels: usize) -> Result<(), Fault> {
         match &node.value {
             Value::List(items) => {
                 self.add_one("", place, levels + 1)?;
@@ -41,7 +41,7 @@ impl Spent {
     }
 
     /// Adds a scalar of this text, or the start of a list or a map.
-    pub(super) fn add_one(&mut self, text: &str, place: Place, levels: usize) -> Result<(), Fault> {
+    pub(crate) fn add_one(&mut self, text: &str, place: Place, levels: usize) -> Result<(), Fault> {
         self.nodes += 1;
         self.text_bytes += text.len();
         let what = if levels > MAX_LEVELS {
@@ -58,7 +58,7 @@ impl Spent {
 }
 
 /// What is said of too many levels.
-pub(super) fn too_deep() -> String {
+pub(crate) fn too_deep() -> String {
     format!("more than {MAX_LEVELS} levels of lists and maps")
 }
 

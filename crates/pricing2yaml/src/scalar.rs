@@ -13,7 +13,7 @@ use super::timestamp;
 /// # Errors
 ///
 /// A date or a time that does not exist.
-pub(super) fn resolve(text: &str) -> Result<Value, String> {
+pub(crate) fn resolve(text: &str) -> Result<Value, String> {
     Ok(match text {
         "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
@@ -30,7 +30,7 @@ pub(super) fn resolve(text: &str) -> Result<Value, String> {
 
 /// A scalar as a key: a number by its value, so that `1000` and `0x3E8` are the
 /// same key; a date as it is written. Nothing for a list or a map.
-pub(super) fn key(node: &Node) -> Option<Rc<str>> {
+pub(crate) fn key(node: &Node) -> Option<Rc<str>> {
     Some(match &node.value {
         Value::Null => "null".into(),
         Value::Bool(value) => value.to_string().into(),

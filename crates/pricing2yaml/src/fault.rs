@@ -6,17 +6,17 @@ use granit_parser::Marker;
 
 /// A line and a column of the document, both from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl Place {
     /// For refusals that have no place of their own.
-    pub(super) const START: Place = Place { line: 1, column: 1 };
+    pub(crate) const START: Place = Place { line: 1, column: 1 };
 
     /// Right after `text`, which begins the document.
-    pub(super) fn after(text: &str) -> Place {
+    pub(crate) fn after(text: &str) -> Place {
         let line = text.rsplit('\n').next().unwrap_or_default();
         Place {
             line: 1 + text.matches('\n').count(),
@@ -25,7 +25,7 @@ impl Place {
     }
 
     /// Where the parser stands: its lines count from 1, its columns from 0.
-    pub(super) fn of(marker: &Marker) -> Place {
+    pub(crate) fn of(marker: &Marker) -> Place {
         Place {
             line: marker.line().max(1),
             column: marker.col() + 1,
@@ -47,7 +47,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(place: Place, what: impl Into<String>) -> Fault {
+    pub(crate) fn new(place: Place, what: impl Into<String>) -> Fault {
         Fault {
             place,
             path: Some(String::new()),
@@ -55,17 +55,17 @@ impl Fault {
         }
     }
 
-    pub(super) fn without_path(self) -> Fault {
+    pub(crate) fn without_path(self) -> Fault {
         Fault { path: None, ..self }
     }
 
     /// The same fault, seen from the map that holds it under `key`.
-    pub(super) fn under(self, key: &str) -> Fault {
+    pub(crate) fn under(self, key: &str) -> Fault {
         self.behind(Shown(key))
     }
 
     /// The same fault, seen from the list that holds it at `index`, from 0.
-    pub(super) fn at(self, index: usize) -> Fault {
+    pub(crate) fn at(self, index: usize) -> Fault {
         self.behind(format_args!("[{index}]"))
     }
 
@@ -93,7 +93,7 @@ impl fmt::Display for Fault {
 }
 
 /// Text of the document inside a message: one line, and not a long one.
-pub(super) struct Shown<'a>(pub(super) &'a str);
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 /// How many characters of one text of the document a message repeats at most.
 const SHOWN_CHARS: usize = 60;

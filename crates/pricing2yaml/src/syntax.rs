@@ -4,12 +4,12 @@ use super::fault::{Fault, Place, Shown};
 use super::node::{Map, Node};
 
 /// The first version of the format, whose date is `day`, `month` and `year`.
-pub(super) const FIRST: &str = "1.0";
+pub(crate) const FIRST: &str = "1.0";
 
 /// The syntax version of a document from before 2.1, which has it in `version`;
 /// nothing for later ones, which have it in `syntaxVersion`: there `version` is
 /// the pricing's own.
-pub(super) fn old(document: &Map) -> Result<Option<&str>, Fault> {
+pub(crate) fn old(document: &Map) -> Result<Option<&str>, Fault> {
     let is_old = |text: &str| [FIRST, "1.1", "2.0"].contains(&text);
     if document.present("syntaxVersion").is_some() {
         return document.read("syntaxVersion", |node| {

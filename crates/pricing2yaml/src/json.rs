@@ -15,7 +15,7 @@ const UNLIMITED: i64 = 100_000_000;
 /// # Errors
 ///
 /// NaN and minus infinity, which JSON cannot keep.
-pub(super) fn of(node: &Node) -> Result<serde_json::Value, Fault> {
+pub(crate) fn of(node: &Node) -> Result<serde_json::Value, Fault> {
     Ok(match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),
