@@ -12,7 +12,8 @@ let handshakes = 0;
 // When it came back: {count, more, heard, awayMs}, until all of it is heard.
 let missed = null;
 let pauseMs = FIRST_PAUSE_MS;
-// The next try to list the services, where the last one failed.
+// The list of services that is being read; the next try, where the last one failed.
+let listing = null;
 let loading = 0;
 
 const socket = io(`${ROOT.origin}/pricings`, {
@@ -104,7 +105,7 @@ socket.on("message", (event, place) => {
   events.add(event, place, since);
   since = place.position;
   changes.followSoon(FOLLOW_SOON_MS);
-  services.note(event.details.serviceName, event.code === "SERVICE_DISABLED");
+  services.note(event.details.serviceName);
   if (missed !== null) {
     missed.heard += 1;
     tellCaughtUp();
@@ -158,7 +159,15 @@ function connectAgain() {
   pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS);
 }
 
-async function loadServices() {
+// However many ask at once, they are listed once.
+function loadServices() {
+  listing ??= listServices().finally(() => {
+    listing = null;
+  });
+  return listing;
+}
+
+async function listServices() {
   try {
     const position = await services.load();
     services.said("");
@@ -182,8 +191,8 @@ async function beginAfterGap() {
 async function begin() {
   const from = await past.open();
   events.notice("Live from here", "begin");
-  const listed = await loadServices();
-  since = from === "" ? listed : from;
+  const listed = loadServices();
+  since = from === "" ? await listed : from;
   socket.connect();
 }
 
@@ -205,6 +214,7 @@ const connect = copyBox("Your client", LANGUAGES, (language, apiKey) => writeCli
   codes: view.allCodes() ? [] : [...view.codes],
 }));
 byId("connect").append(connect.element);
+connect.show();
 for (const list of [view.onFilter, onNewKey]) list.push(() => connect.show());
 socket.on("position", () => connect.show());
 

@@ -20,7 +20,7 @@ const STYLE: &str = include_str!("page.css");
 /// The official client, as its package has it; `socket.io.LICENSE` is beside it.
 const SOCKET_IO: &str = include_str!("socket.io.min.js");
 /// In reading order; each uses what comes before it.
-const SCRIPTS: [&str; 12] = [
+const SCRIPTS: [&str; 14] = [
     include_str!("page.js"),
     include_str!("health.js"),
     include_str!("address.js"),
@@ -32,6 +32,8 @@ const SCRIPTS: [&str; 12] = [
     include_str!("snippets.js"),
     include_str!("details.js"),
     include_str!("services.js"),
+    include_str!("service_item.js"),
+    include_str!("upload.js"),
     include_str!("connection.js"),
 ];
 

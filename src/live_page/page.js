@@ -91,13 +91,14 @@ class Refused extends Error {
 }
 
 // Asks below api/v1. Throws a Refused with the server's sentence, or what fetch throws.
-async function request(method, path, yaml) {
+// A body is {type, text}.
+async function request(method, path, body) {
   const headers = {};
   if (key() !== null) headers["x-api-key"] = key();
-  if (yaml !== undefined) headers["content-type"] = "application/yaml";
+  if (body !== undefined) headers["content-type"] = body.type;
   const sentAt = Date.now();
   const response = await fetch(new URL(`api/v1/${path}`, ROOT), {
-    method, headers, body: yaml, cache: "no-store", signal: AbortSignal.timeout(REQUEST_LIMIT_MS),
+    method, headers, body: body?.text, cache: "no-store", signal: AbortSignal.timeout(REQUEST_LIMIT_MS),
   });
   clock.note(response.headers.get("date"), sentAt, Date.now());
   if (response.ok) return response;

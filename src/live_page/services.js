@@ -1,16 +1,21 @@
-// The services: listed once, then read again as events name them.
+// The services, enabled and disabled: listed once, then read again as events name them.
 
-const MAX_SERVICES = 100;
+const MAX_SERVICES = 1000;
 const MAX_VERSIONS = 12;
+// Where there are more, each opens by a click.
+const OPEN_AT_MOST = 5;
 // More changed services than this are listed anew rather than read one by one.
 const MAX_SINGLE_READS = 10;
 const READ_EVERY_MS = 200;
 const TRY_AGAIN_MS = 3000;
+const SEARCH_AFTER_MS = 300;
 
 const services = {
-  // Name to what is shown of it, by name.
+  // Name to what is shown of it.
   shown: new Map(),
   loaded: false,
+  // There were more than are listed: then the server searches.
+  isPart: false,
   // What is to be read again: these, or all.
   changed: new Set(),
   all: false,
@@ -20,28 +25,39 @@ const services = {
   async load() {
     this.changed.clear();
     this.all = false;
-    const answer = await request("GET", `services?limit=${MAX_SERVICES}`);
-    const list = await answer.json();
+    const part = this.isPart ? this.search() : "";
+    // The first one's position: what changes until the second comes is heard.
+    const [enabled, position] = await this.list(false, part);
+    const [disabled] = await this.list(true, part);
     this.loaded = true;
-    const listed = new Set(list.map(({ name }) => name));
+    const all = [...enabled, ...disabled];
+    const listed = new Set(all.map(({ name }) => name));
     for (const name of this.shown.keys()) if (!listed.has(name)) this.remove(name);
-    list.forEach((service) => this.show(service));
-    const full = list.length === MAX_SERVICES;
-    byId("services-more").hidden = !full;
-    setText(byId("services-more"), full ? `The first ${MAX_SERVICES} by name.` : "");
-    byId("services-empty").hidden = this.shown.size > 0;
-    byId("service-names").replaceChildren(...list.map(({ name }) => element("option", { value: name })));
+    all.forEach((service) => this.show(service, all.length <= OPEN_AT_MOST));
+    const isFull = Math.max(enabled.length, disabled.length) === MAX_SERVICES;
+    this.isPart ||= isFull;
+    setText(byId("services-more"), isFull ? `The first ${MAX_SERVICES.toLocaleString()} by name; search for others.` : "");
+    this.arrange();
     this.readSoon(READ_EVERY_MS);
-    return answer.headers.get("event-position") ?? "";
+    return position;
+  },
+
+  // Those whose names contain a part, and the position of the answer.
+  async list(disabled, name) {
+    const asked = new URLSearchParams({ limit: MAX_SERVICES, disabled, name });
+    const answer = await request("GET", `services?${asked}`);
+    return [await answer.json(), answer.headers.get("event-position") ?? ""];
   },
 
   said(text, isFault = false) {
     sayAt(byId("services-said"), text, isFault);
   },
 
+  search: () => byId("service-search").value.trim().toLowerCase(),
+
   // What an event says of a service may be old by now; what is read after it is not.
-  note(name, isGone = false) {
-    if (isGone || name === "." || name === ".." || this.changed.size >= MAX_SINGLE_READS) this.all = true;
+  note(name) {
+    if (this.changed.size >= MAX_SINGLE_READS) this.all = true;
     else this.changed.add(name);
     this.readSoon(READ_EVERY_MS);
   },
@@ -65,6 +81,7 @@ const services = {
       this.changed.clear();
       if (all) await this.load();
       else for (const name of names) await this.readOne(name);
+      this.arrange();
       // What takes long is done less often.
       wait += 5 * (Date.now() - begunAt);
     } catch (error) {
@@ -77,18 +94,21 @@ const services = {
     this.readSoon(wait);
   },
 
+  // From the lists: a service that is asked for by its name may be disabled or gone.
   async readOne(name) {
-    // One more may be one too many, or come before another.
-    if (!this.shown.has(name) && this.shown.size >= MAX_SERVICES) return this.load();
-    try {
-      const answer = await request("GET", `services/${pathOf(name)}`);
-      const service = await answer.json();
-      if (service.name !== name) this.remove(name);
-      this.show(service);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      this.remove(name);
+    // One more may be one too many, or not be searched for.
+    if (!this.shown.has(name) && (this.isPart || this.shown.size >= MAX_SERVICES)) return this.load();
+    for (const disabled of [false, true]) {
+      const [list] = await this.list(disabled, name);
+      const service = list.find((one) => isSameName(one.name, name));
+      if (service !== undefined) {
+        if (service.name !== name) this.remove(name);
+        return this.show(service);
+      }
+      // It may be among those that the answer has no room for.
+      if (list.length === MAX_SERVICES) return this.load();
     }
+    this.remove(name);
   },
 
   remove(name) {
@@ -96,140 +116,66 @@ const services = {
     if (item?.contains(document.activeElement)) byId("services-title").focus();
     item?.remove();
     this.shown.delete(name);
-    byId("services-empty").hidden = this.shown.size > 0;
   },
 
-  // Shows what changed and leaves the rest, so that nobody loses their place.
-  show({ name, activePricings, archivedPricings = {} }) {
-    const { versions, list, more } = this.shown.get(name) ?? this.place(name);
-    const all = [...Object.keys(activePricings), ...Object.keys(archivedPricings)];
-    const now = greatest(all, MAX_VERSIONS);
-    for (const [version, { item }] of versions) {
-      if (now.includes(version)) continue;
-      item.remove();
-      versions.delete(version);
+  show(service, isOpen = this.shown.size < OPEN_AT_MOST) {
+    let placed = this.shown.get(service.name);
+    if (placed === undefined) {
+      // By another spelling, as before it was renamed.
+      for (const name of this.shown.keys()) if (isSameName(name, service.name)) this.remove(name);
+      placed = new ServiceItem(service.name, isOpen);
+      this.shown.set(service.name, placed);
     }
-    let before = null;
-    for (const version of now) {
-      if (!versions.has(version)) versions.set(version, pricingItem(name, version));
-      const { item, update } = versions.get(version);
-      update(Object.hasOwn(activePricings, version) ? "active" : "archived");
-      const next = before === null ? list.firstElementChild : before.nextElementSibling;
-      if (next !== item) list.insertBefore(item, next);
-      before = item;
-    }
-    const rest = all.length - now.length;
-    more.hidden = rest === 0;
-    setText(more, rest === 0 ? "" : `and ${counted(rest, "older version")}`);
+    placed.show(service);
   },
 
-  place(name) {
-    const list = element("ul", { "aria-label": `Pricings of ${name}` });
-    const more = element("p", { class: "hint" });
-    const disable = element("button", { type: "button", class: "danger", "aria-label": `Disable ${name}` }, "Disable");
-    act(disable, async () => {
-      if (!confirm(`Disable ${name}? Its pricings will be archived.`)) return;
-      await request("DELETE", `services/${pathOf(name)}`);
-      this.note(name, true);
-      this.said(`Disabled ${name}.`);
-    });
-    const item = element("li", { class: "service" }, element("div", { class: "line" }, element("h3", {}, name), disable), list, more);
-    const after = [...this.shown].find(([other]) => byName.compare(other, name) > 0);
-    const placed = { item, list, more, versions: new Map() };
-    byId("service-list").insertBefore(item, after?.[1].item ?? null);
-    this.shown.set(name, placed);
-    // Kept by name, as the list is.
-    this.shown = new Map([...this.shown].sort(([one], [other]) => byName.compare(one, other)));
-    byId("services-empty").hidden = true;
-    return placed;
+  // Puts each into its list, by name. What is in its place stays: nobody loses theirs.
+  arrange() {
+    const sorted = [...this.shown].sort(([one], [other]) => byName.compare(one, other));
+    this.shown = new Map(sorted);
+    for (const [list, isDisabled] of [["service-list", false], ["disabled-list", true]]) {
+      const items = sorted.map(([, placed]) => placed).filter((placed) => placed.disabled === isDisabled);
+      let place = byId(list).firstElementChild;
+      for (const { item } of items) {
+        if (item === place) {
+          place = place.nextElementSibling;
+          continue;
+        }
+        const hadFocus = item.contains(document.activeElement) ? document.activeElement : null;
+        byId(list).insertBefore(item, place);
+        hadFocus?.focus();
+      }
+    }
+    const names = [...this.shown.keys()];
+    if (names.join("\n") !== this.named) byId("service-names").replaceChildren(...names.map((name) => element("option", { value: name })));
+    this.named = names.join("\n");
+    this.find();
+  },
+
+  // Shows those whose name contains what is searched for.
+  find() {
+    const part = this.search();
+    const found = { true: 0, false: 0 };
+    for (const [name, { item, disabled }] of this.shown) {
+      item.hidden = !name.toLowerCase().includes(part);
+      if (!item.hidden) found[disabled] += 1;
+    }
+    const count = this.shown.size;
+    byId("disabled-title").hidden = found.true === 0;
+    setText(byId("disabled-title"), `Disabled (${found.true.toLocaleString()})`);
+    setText(byId("services-count"), count === 0 ? "" : `(${found.false.toLocaleString()})`);
+    byId("service-search").hidden = count <= OPEN_AT_MOST && part === "";
+    const none = part === "" ? "No service yet." : `No service whose name contains “${part}”.`;
+    setText(byId("services-empty"), this.loaded && found.true + found.false === 0 ? none : "");
   },
 };
 
+const isSameName = (one, other) => one.toLowerCase() === other.toLowerCase();
 const byName = new Intl.Collator(undefined, { numeric: true });
 
-// The `count` greatest, in falling order; there may be many more to sort.
-function greatest(versions, count) {
-  const found = [];
-  for (const version of versions) {
-    if (found.length === count && byName.compare(version, found.at(-1)) <= 0) continue;
-    const place = found.findIndex((other) => byName.compare(version, other) > 0);
-    found.splice(place < 0 ? found.length : place, 0, version);
-    if (found.length > count) found.pop();
-  }
-  return found;
-}
-
-// The row of a pricing: its button does one thing or the other, and stays itself.
-function pricingItem(name, version) {
-  const badge = element("span", { class: "availability" });
-  const button = element("button", { type: "button" });
-  const item = element("li", { class: "line" }, element("span", { class: "version" }, version), badge, button);
-  let next;
-  act(button, async () => {
-    await request("PUT", `services/${pathOf(name)}/pricings/${pathOf(version)}?availability=${next}`);
-    services.note(name);
-    services.said(`${next === "archived" ? "Archived" : "Activated"} ${name} ${version}.`);
-  });
-  const update = (availability) => {
-    next = availability === "active" ? "archived" : "active";
-    const verb = availability === "active" ? "Archive" : "Activate";
-    setText(badge, availability);
-    setText(button, verb);
-    button.setAttribute("aria-label", `${verb} ${name} ${version}`);
-    item.dataset.availability = availability;
-  };
-  return { item, update };
-}
-
-// One at a time; the button keeps the focus meanwhile.
-function act(button, work) {
-  button.addEventListener("click", async () => {
-    if (button.getAttribute("aria-busy") === "true") return;
-    button.setAttribute("aria-busy", "true");
-    try {
-      await work();
-    } catch (error) {
-      services.said(`That did not work. ${wordsFor(error)}`, true);
-      // A renamed service is not announced: the list may be old.
-      if (error.status === 404) services.readAll();
-    }
-    button.removeAttribute("aria-busy");
-  });
-}
-
-// Adding a pricing: as a new service, or to one that is there.
-
-const yaml = byId("pricing");
-
-byId("file").addEventListener("change", async ({ target }) => {
-  const [file] = target.files;
-  if (file) yaml.value = await file.text();
+let searching = 0;
+byId("service-search").addEventListener("input", () => {
+  services.find();
+  clearTimeout(searching);
+  if (services.isPart) searching = setTimeout(() => services.readAll(), SEARCH_AFTER_MS);
 });
-
-byId("upload").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const said = (text, isFault) => sayAt(byId("upload-said"), text, isFault);
-  said("Adding…");
-  try {
-    said(`Added ${await addPricing(yaml.value)}.`);
-    // The next click adds the next version.
-    yaml.value = yaml.value.replace(/^(version:\s*["']?(?:\d+\.)*)(\d+)/m, (_, start, number) => start + (Number(number) + 1));
-  } catch (error) {
-    said(`Not added. ${wordsFor(error)}`, true);
-  }
-});
-
-async function addPricing(document) {
-  const name = document.match(/^saasName:[ \t]*(["']?)(.+?)\1[ \t]*(?:#.*)?$/m)?.[2] ?? "";
-  const asVersion = () => request("POST", `services/${pathOf(name)}/pricings`, document);
-  // Names match without regard to case.
-  const isShown = [...services.shown.keys()].some((shown) => shown.toLowerCase() === name.toLowerCase());
-  const answer = await (isShown ? asVersion() : request("POST", "services", document).catch((error) => {
-    // There are more services than are shown.
-    if (error.status === 409 && name !== "") return asVersion();
-    throw error;
-  }));
-  const service = await answer.json();
-  services.note(service.name);
-  return `a pricing of ${service.name}`;
-}

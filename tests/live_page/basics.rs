@@ -44,7 +44,7 @@ async fn the_page_shows_events_and_changes_services() {
         .await;
     browser.row("SERVICE_DISABLED WireMock").await;
     browser
-        .run("await page.getByRole('heading', { name: 'WireMock' }).waitFor({ state: 'detached' })")
+        .run("await page.getByRole('button', { name: 'Enable WireMock' }).waitFor()")
         .await;
 
     // The example is there: as another version of what exists, twice.

@@ -180,6 +180,15 @@ impl Browser {
             .await;
     }
 
+    /// Waits until something is said in the item of a service.
+    pub(super) async fn says_at(&mut self, service: &str, text: &str) {
+        let (service, text) = (json!(service), json!(text));
+        self.run(&format!(
+            "await page.locator('.service-item').filter({{ has: page.getByRole('heading', {{ name: {service}, exact: true }}) }}).locator('.status').filter({{ hasText: {text} }}).waitFor()"
+        ))
+        .await;
+    }
+
     /// Lets the test read what was copied.
     pub(super) async fn allow_clipboard(&mut self) {
         self.run("await context.grantPermissions(['clipboard-read', 'clipboard-write'])")

@@ -104,7 +104,9 @@ async fn a_click_opens_what_is_known_of_an_event() {
     browser
         .run("await page.locator('#rows tr.event .version').first().click()")
         .await;
-    browser.click("Follow Zoom").await;
+    browser
+        .run("await page.locator('#details-follow').click()")
+        .await;
     assert_eq!(
         browser.run("return new URL(page.url()).search").await,
         "?service=Zoom"

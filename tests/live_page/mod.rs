@@ -7,3 +7,4 @@ mod past;
 mod health;
 mod changes;
 mod details;
+mod services;
