@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, HeaderName, header};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
+use crate::organization::Organization;
+
 /// The header that carries a key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -77,8 +79,17 @@ pub enum InvalidApiKeys {
     #[error("entry {0} is empty")]
     Empty(usize),
     /// The part after the last colon is no scope, or there is no colon.
-    #[error("entry {0} does not end in :ALL, :MANAGEMENT or :EVALUATION")]
+    #[error(
+        "entry {0} does not end in :ALL, :MANAGEMENT or :EVALUATION, or in one of them and \
+         @organization; an organisation with a colon cannot be named here"
+    )]
     NoScope(usize),
+    /// The part after the scope is no organisation.
+    #[error(
+        "entry {0} has an @ behind its scope without an organisation of up to 255 characters, \
+         without control characters"
+    )]
+    NoOrganization(usize),
     /// Nothing before the last colon.
     #[error("entry {0} has a scope but no key")]
     NoKey(usize),
@@ -107,12 +118,15 @@ pub struct KnownKey {
     pub scope: Scope,
     /// As the settings name it; else its place among them: `#1`.
     pub name: Arc<str>,
+    /// Whose services it reaches.
+    pub organization: Organization,
 }
 
 impl ApiKeys {
-    /// Reads `key:SCOPE,name=key:SCOPE`. A key may hold colons; its scope follows the
-    /// last one. A name has letters, digits and `-_.`; the signs that base64 puts at
-    /// its end make no name. Blank text means no keys.
+    /// Reads `key:SCOPE,name=key:SCOPE@organization`. A key may hold colons and `@`; its
+    /// scope follows the last colon, and without `@organization` behind the scope it is
+    /// the default organisation's. A name has letters, digits and `-_.`; the signs that
+    /// base64 puts at its end make no name. Blank text means no keys.
     ///
     /// # Errors
     ///
@@ -127,10 +141,20 @@ impl ApiKeys {
             if entry.is_empty() {
                 return Err(InvalidApiKeys::Empty(number));
             }
-            let (key, scope) = entry
+            let (key, reach) = entry
                 .rsplit_once(':')
-                .and_then(|(key, scope)| Some((key, Scope::parse(scope)?)))
                 .ok_or(InvalidApiKeys::NoScope(number))?;
+            let (scope, organization) = match reach.split_once('@') {
+                None => (reach, None),
+                Some((scope, organization)) => (scope, Some(organization)),
+            };
+            let scope = Scope::parse(scope).ok_or(InvalidApiKeys::NoScope(number))?;
+            let organization = match organization {
+                None => Organization::default(),
+                Some(id) => {
+                    Organization::parse(id).ok_or(InvalidApiKeys::NoOrganization(number))?
+                }
+            };
             let (name, key) = match named(key) {
                 Some((name, key)) => (name.into(), key),
                 None => (format!("#{number}").into(), key),
@@ -145,7 +169,11 @@ impl ApiKeys {
             if keys.iter().any(|(known, _)| bool::from(known.ct_eq(&key))) {
                 return Err(InvalidApiKeys::Repeated(number));
             }
-            let known = KnownKey { scope, name };
+            let known = KnownKey {
+                scope,
+                name,
+                organization,
+            };
             if keys.iter().any(|(_, other)| other.name == known.name) {
                 return Err(InvalidApiKeys::NameRepeated(number));
             }
@@ -289,6 +317,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_of_the_organization_behind_its_scope() {
+        let keys = "a:ALL,b:ALL@acme,name=c:EVALUATION@Acme & Co. =2,d@x:ALL,e:MANAGEMENT@x@y";
+        let keys = ApiKeys::parse(keys).expect("a list of keys");
+        for (presented, scope, organization) in [
+            ("a", Scope::All, ""),
+            ("b", Scope::All, "acme"),
+            ("c", Scope::Evaluation, "Acme & Co. =2"),
+            ("d@x", Scope::All, ""),
+            ("e", Scope::Management, "x@y"),
+        ] {
+            let known = keys.find(presented).expect("one of them");
+            assert_eq!(known.scope, scope, "{presented}");
+            assert_eq!(known.organization.as_str(), organization, "{presented}");
+        }
+        assert_eq!(keys.find("b:ALL@acme"), None);
+    }
+
+    #[test]
     fn the_longest_key_counts_to_its_last_byte() {
         let longest = "k".repeat(MAX_KEY_BYTES);
         let keys = ApiKeys::parse(&format!("{longest}:ALL")).expect("a list of keys");
@@ -314,6 +360,12 @@ mod tests {
             ("secret:", InvalidApiKeys::NoScope(1)),
             ("ok:ALL,secret:ROOT", InvalidApiKeys::NoScope(2)),
             (":ALL", InvalidApiKeys::NoKey(1)),
+            (":ALL@acme", InvalidApiKeys::NoKey(1)),
+            ("secret:ALL@a:b", InvalidApiKeys::NoScope(1)),
+            ("secret:@acme", InvalidApiKeys::NoScope(1)),
+            ("secret:ALL@", InvalidApiKeys::NoOrganization(1)),
+            ("ok:ALL,secret:ALL@a\nb", InvalidApiKeys::NoOrganization(2)),
+            ("secret:ALL@acme,secret:ALL@b", InvalidApiKeys::Repeated(2)),
             ("secret:ALL,", InvalidApiKeys::Empty(2)),
             (",", InvalidApiKeys::Empty(1)),
             ("se\ncret:ALL", InvalidApiKeys::Unprintable(1)),

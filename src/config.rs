@@ -75,8 +75,9 @@ pub struct Settings {
     /// The port to listen on; 0 takes a free one [default: 5403].
     #[arg(long, env, global = true)]
     pub port: Option<String>,
-    /// `key:SCOPE,name=key:SCOPE` with SCOPE one of ALL, MANAGEMENT, EVALUATION; the
-    /// log shows the names. None: no key is asked for, and only loopback is served.
+    /// `key:SCOPE,name=key:SCOPE@organization` with SCOPE one of ALL, MANAGEMENT,
+    /// EVALUATION; without `@` the key is the default organisation's; the log shows
+    /// the names. None: no key is asked for, and only loopback is served.
     #[arg(long, env, global = true, hide_env_values = true)]
     pub api_keys: Option<String>,
     /// The origins allowed in a browser, with commas [default: *].

@@ -13,6 +13,7 @@
 pub mod event;
 pub mod metrics;
 pub mod asyncapi;
+pub mod organization;
 pub mod api_key;
 pub mod rest;
 mod live_page;

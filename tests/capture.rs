@@ -60,7 +60,10 @@ async fn each_statement_causes_its_events() {
         // Upserts.
         ("insert into pricings (service_name, version) values ('ZOOM', '3') on conflict do nothing", &[]),
         ("insert into pricings (service_name, version) values ('ZOOM', '3'), ('ZOOM', '5')
-            on conflict (service_name, version) do update set availability = 'archived'", &["ARCHIVED ZOOM 3", "CREATED ZOOM 5"]),
+            on conflict (service_name, version, organization) do update set availability = 'archived'", &["ARCHIVED ZOOM 3", "CREATED ZOOM 5"]),
+        ("insert into pricings (service_name, version) values ('ZOOM', '3')
+            on conflict on constraint pricings_pkey do update set availability = 'active'", &["ACTIVED ZOOM 3"]),
+        ("update pricings set availability = 'archived' where version = '3'", &["ARCHIVED ZOOM 3"]),
         // MERGE.
         ("merge into pricings p using (values ('3'), ('4'), ('6')) v (version)
             on p.service_name = 'ZOOM' and p.version = v.version

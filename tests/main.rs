@@ -38,6 +38,7 @@ mod log;
 mod limits;
 mod metrics;
 mod poolers;
+mod organizations;
 mod positions;
 mod replication;
 mod rest;

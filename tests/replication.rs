@@ -40,11 +40,13 @@ async fn a_subscription_is_a_writer_too() {
     let source = Session::connect(&postgres.url()).await;
     source
         .sql(
-            "create table services (id bigint generated always as identity, name text primary key,
-                disabled boolean not null default false, created_at timestamptz default now(), updated_at timestamptz default now());
+            "create table services (id bigint generated always as identity, name text,
+                disabled boolean not null default false, created_at timestamptz default now(), updated_at timestamptz default now(),
+                organization text not null default '', primary key (name, organization));
             create table pricings (id bigint generated always as identity, service_name text, version text,
                 availability text not null default 'active', url text, document jsonb, source bytea,
-                created_at timestamptz default now(), updated_at timestamptz default now(), primary key (service_name, version));
+                created_at timestamptz default now(), updated_at timestamptz default now(),
+                organization text not null default '', primary key (service_name, version, organization));
             insert into services (name) values ('Zoom');
             insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 4999) n;
             create publication changes for table services, pricings",

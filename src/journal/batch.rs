@@ -29,6 +29,8 @@ pub struct Batch {
 pub struct JournalEvent {
     /// The event.
     pub event: Event,
+    /// Whose service it was: the id of the only organisation that hears of it.
+    pub organization: Box<str>,
     /// The event as JSON, encoded once for all clients.
     pub json: Box<RawValue>,
     /// The row: its id, and a fingerprint that tells it from another with this id.

@@ -24,6 +24,7 @@ use super::reader::{Extent, Gap, Page, Reader};
 use super::recent::Recent;
 use super::recorded::Recorded;
 use super::seen::Seen;
+use crate::organization::Organization;
 use crate::store::database_url::DatabaseUrl;
 
 /// How many pages are read at the same time.
@@ -269,8 +270,9 @@ impl History {
             .await
     }
 
-    /// The newest rows that had been seen at a position, the newest first, at most
-    /// `limit` or as many as a page has; of one service, if it is named. Cancel safe.
+    /// The newest rows of an organisation that had been seen at a position, the newest
+    /// first, at most `limit` or as many as a page has; of one service, if it is named.
+    /// Cancel safe.
     ///
     /// # Errors
     ///
@@ -278,12 +280,16 @@ impl History {
     pub async fn rows_before(
         &self,
         position: &Position,
+        organization: &Organization,
         service_name: Option<&str>,
         limit: usize,
     ) -> anyhow::Result<Vec<Recorded>> {
         let limit = limit.min(PAGE_ROWS);
-        self.in_turn(async |reader, _| reader.rows_before(position, service_name, limit).await)
-            .await
+        self.in_turn(async |reader, _| {
+            let rows = reader.rows_before(position, organization, service_name, limit);
+            rows.await
+        })
+        .await
     }
 
     /// The page behind a position, for a client that goes on with the recent events

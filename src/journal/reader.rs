@@ -32,12 +32,13 @@ use super::seen::Seen;
 use super::translate::{Meaning, meaning_of};
 use super::witness::{Witness, Witnesses, witness, witnesses};
 use crate::event::{Event, Reason};
+use crate::organization::Organization;
 
 /// The columns of a row change, in the order that [`change_of`] reads.
 macro_rules! columns {
     () => {
         "id, xid::text, changed_at, relation, service_name, version_before, version_after, \
-         availability_before, availability_after, disabled_before, disabled_after"
+         availability_before, availability_after, disabled_before, disabled_after, organization"
     };
 }
 
@@ -87,7 +88,7 @@ select 0::bigint as id, s.now::text as xid, now() as changed_at,
     ",
             $newest,
             "::text as availability_after,
-    null::boolean as disabled_before, null::boolean as disabled_after
+    null::boolean as disabled_before, null::boolean as disabled_after, '' as organization
 from space_events.journal j, pg_current_snapshot() s (now)"
         )
     };
@@ -217,8 +218,8 @@ limit $3::bigint)"
 );
 
 /// The rows that had been seen at a position, the newest first: those up to the id
-/// `$1` that the snapshot `$2` saw, and those up to `$3` that `$4` saw; of the service
-/// `$5` alone, if that is not null.
+/// `$1` that the snapshot `$2` saw, and those up to `$3` that `$4` saw; of the
+/// organisation `$6`, and of the service `$5` alone, if that is not null.
 const BEFORE: &str = concat!(
     "select ",
     columns!(),
@@ -226,6 +227,7 @@ const BEFORE: &str = concat!(
 where id <= greatest($1::bigint, $3::bigint)
 and (id <= $1::bigint and pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))
     or id <= $3::bigint and pg_visible_in_snapshot(xid, (select $4::text::pg_snapshot)))
+and organization = $6::text
 and ($5::text is null
     or space_events.case_folded(service_name) = space_events.case_folded($5::text))
 order by row_changes.id desc"
@@ -390,21 +392,22 @@ impl Reader {
             let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
             let witness = Witness::new(id, xid, changed_at.timestamp_micros());
             seen.take(xid, witness);
-            let (service_name, change) = change_of(&row)?;
+            let (service, change) = change_of(&row)?;
             if let Some(recorded) = &mut recorded {
                 let position = from.clone();
                 let change = change.clone();
                 recorded.push(Recorded::new(
                     (xid, witness),
                     changed_at,
-                    service_name,
+                    service,
                     change,
                     position,
                 ));
             }
-            match meaning_of(service_name, change) {
+            match meaning_of(service.name, change) {
                 Meaning::Event(event) => read.push(RowEvent {
                     event,
+                    organization: service.organization.into(),
                     witness,
                     through: id,
                     xid,
@@ -460,8 +463,8 @@ impl Reader {
         }))
     }
 
-    /// The newest rows that had been seen at a position, at most `limit`, the newest
-    /// first; of the service of a name, in any case, if one is given.
+    /// The newest rows of an organisation that had been seen at a position, at most
+    /// `limit`, the newest first; of the service of a name, in any case, if one is given.
     ///
     /// # Errors
     ///
@@ -469,10 +472,12 @@ impl Reader {
     pub async fn rows_before(
         &self,
         position: &Position,
+        organization: &Organization,
         service_name: Option<&str>,
         limit: usize,
     ) -> anyhow::Result<Vec<Recorded>> {
         let context = "read the journal backwards";
+        let organization = organization.as_str();
         let (base_id, base) = (position.base.max_id, &position.base.snapshot);
         let (next_id, next) = match &position.within {
             Some(Within { next, id }) => (*id, &next.snapshot),
@@ -484,15 +489,21 @@ impl Reader {
             (id, snapshot)
         });
         let [(base_id, base), (next_id, next)] = seen;
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&base_id, &base, &next_id, &next, &service_name];
+        let parameters: [&(dyn ToSql + Sync); 6] = [
+            &base_id,
+            &base,
+            &next_id,
+            &next,
+            &service_name,
+            &organization,
+        ];
         // The limit is in the text, so that the plan is made for it.
         let statement = format!("{BEFORE} limit {limit}");
         let rows = self.client.query(&statement, &parameters).await;
         let rows = rows.context(context)?;
         rows.iter()
             .map(|row| {
-                let (service_name, change) = change_of(row)?;
+                let (service, change) = change_of(row)?;
                 let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
                 let xid = row.try_get::<_, &str>(1)?.parse()?;
                 let witness = Witness::new(row.try_get(0)?, xid, changed_at.timestamp_micros());
@@ -500,7 +511,7 @@ impl Reader {
                 Ok(Recorded::new(
                     (xid, witness),
                     changed_at,
-                    service_name,
+                    service,
                     change,
                     position,
                 ))
@@ -707,6 +718,7 @@ fn seen(snapshot: &str, begun: u64, max_id: i64) -> anyhow::Result<Seen> {
 /// A row that means an event, before it is known where its batch ends.
 struct RowEvent {
     event: Event,
+    organization: Box<str>,
     witness: Witness,
     through: i64,
     xid: u64,
@@ -718,6 +730,7 @@ impl RowEvent {
         Ok(Arc::new(JournalEvent {
             json: to_raw_value(&self.event)?,
             event: self.event,
+            organization: self.organization,
             row: self.witness,
             through: self.through,
             xid: self.xid,

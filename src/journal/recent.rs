@@ -474,6 +474,7 @@ mod tests {
         let one = Arc::new(JournalEvent {
             json: to_raw_value(&event).expect("JSON"),
             event,
+            organization: "".into(),
             row: Witness::new(1, 1, 0),
             through: 1,
             xid: 1,

@@ -18,6 +18,8 @@ pub struct Recorded {
     pub xid: u64,
     /// When the row changed.
     pub changed_at: DateTime<Utc>,
+    /// Whose service it was.
+    pub organization: Box<str>,
     /// The service as it was called then.
     pub service_name: String,
     /// What changed.
@@ -32,24 +34,35 @@ impl Recorded {
     pub(super) fn new(
         (xid, row): (u64, Witness),
         changed_at: DateTime<Utc>,
-        service_name: &str,
+        service: ServiceOf<'_>,
         change: Change,
         position: Position,
     ) -> Self {
+        let ServiceOf { organization, name } = service;
         Self {
             row,
             xid,
             changed_at,
-            service_name: service_name.to_owned(),
-            meaning: meaning_of(service_name, change.clone()),
+            organization: organization.into(),
+            service_name: name.to_owned(),
+            meaning: meaning_of(name, change.clone()),
             change,
             position,
         }
     }
 }
 
-/// The service's name and the change, from the columns that the reader selects.
-pub(super) fn change_of(row: &Row) -> anyhow::Result<(&str, Change)> {
+/// Which service a row of the journal is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServiceOf<'r> {
+    /// Whose it was.
+    pub(super) organization: &'r str,
+    /// As it was called then.
+    pub(super) name: &'r str,
+}
+
+/// The service and the change, from the columns that the reader selects.
+pub(super) fn change_of(row: &Row) -> anyhow::Result<(ServiceOf<'_>, Change)> {
     let enabled = |disabled: bool| if disabled { Enabled::No } else { Enabled::Yes };
     let before = row.try_get::<_, Option<bool>>(9)?.map(enabled);
     let after = row.try_get::<_, Option<bool>>(10)?.map(enabled);
@@ -63,7 +76,11 @@ pub(super) fn change_of(row: &Row) -> anyhow::Result<(&str, Change)> {
             service_after: after.unwrap_or(Enabled::Yes),
         }
     };
-    Ok((row.try_get(4)?, change))
+    let service = ServiceOf {
+        organization: row.try_get(11)?,
+        name: row.try_get(4)?,
+    };
+    Ok((service, change))
 }
 
 fn pricing_row(

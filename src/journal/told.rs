@@ -37,6 +37,8 @@ pub struct Told(
     Option<Availability>,
     /// Whether the service is disabled.
     bool,
+    /// Whose service it is.
+    Box<str>,
 );
 
 /// What a [`Told`] is behind a position.
@@ -67,6 +69,7 @@ impl Told {
             availability_before,
             availability_after,
             is_disabled,
+            organization,
         ) = self;
         if from.within.is_some() {
             return None;
@@ -96,6 +99,7 @@ impl Told {
             Meaning::Event(event) => Ok(Arc::new(JournalEvent {
                 json: to_raw_value(&event).ok()?,
                 event,
+                organization,
                 row,
                 through: id,
                 xid,
@@ -127,8 +131,9 @@ mod tests {
     }
 
     fn told(id: i64, xid: u64) -> Told {
-        let text =
-            format!(r#"[{id},{xid},1700000000000000,"Zoom",null,"2024",null,"active",false]"#);
+        let text = format!(
+            r#"[{id},{xid},1700000000000000,"Zoom",null,"2024",null,"active",false,"acme"]"#
+        );
         Told::parse(&text).expect("a change")
     }
 
@@ -154,6 +159,7 @@ mod tests {
             };
             let event = event.expect("an event");
             assert_eq!(event.position(), end);
+            assert_eq!(&*event.organization, "acme");
             assert!(end.base.is_settled() && end.base.has(id, xid));
             assert!(!end.base.has(id + 1, xid) && !end.base.has(id, xid + 1));
             assert!(end.base.covers(&position(snapshot, begun).base));
@@ -167,7 +173,9 @@ mod tests {
             "{}",
             "[]",
             "[1,2]",
-            r#"[1,"2",3,"Zoom",null,null,null,null,false]"#,
+            r#"[1,"2",3,"Zoom",null,null,null,null,false,""]"#,
+            // Before there were organisations.
+            r#"[1,2,3,"Zoom",null,"2024",null,"active",false]"#,
         ] {
             assert!(Told::parse(text).is_none(), "{text}");
         }

@@ -197,6 +197,8 @@ async function begin() {
 }
 
 onNewKey.push(async () => {
+  // What is shown may be another organisation's than the key's.
+  if (socket.active) return location.reload();
   if (past.failed && past.begin === "" && since === "") await past.open();
   else if (past.failed) past.load();
   const refused = !socket.active;

@@ -1,40 +1,94 @@
-//! Which key may do what.
+//! Which key may do what, and whose services it reaches.
 
-use axum::extract::{Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::{Api, Error};
 use crate::api_key::{self, KnownKey, Scope};
+use crate::organization::Organization;
+
+/// The parameter of the paths that name an organisation.
+pub(super) const ORGANIZATION: &str = "organization";
 
 /// Refuses a request whose key does not reach, before anything of its body is
-/// read. Where no keys are configured, none is asked for.
+/// read, and tells handlers whose services it reaches. Where no keys are configured,
+/// none is asked for, and all is the default organisation's.
 pub(super) async fn authorize(
     State(api): State<Api>,
-    request: Request,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    if !api.keys.is_empty() {
-        let known = api_key::presented(request.headers())
-            .and_then(|key| api.keys.find(key))
-            .ok_or(Error::Unauthorized)?;
-        let KnownKey { scope, .. } = known;
-        let needed = needed_scope(request.method());
-        let mut response = if *scope < needed {
-            let sentence = format!(
-                "{} needs a key of scope {needed}; this one has {scope}",
-                request.method()
-            );
-            Error::Forbidden(sentence).into_response()
-        } else {
+    let known = match api.keys.is_empty() {
+        true => None,
+        false => {
+            let known = api_key::presented(request.headers()).and_then(|key| api.keys.find(key));
+            Some(known.ok_or(Error::Unauthorized)?)
+        }
+    };
+    let organization = known.map_or_else(Organization::default, |key| key.organization.clone());
+    let checked = named_in(params.as_ref())
+        .and_then(|named| check(known, &organization, named, request.method()));
+    let mut response = match checked {
+        Err(refusal) => refusal.into_response(),
+        Ok(()) => {
+            request.extensions_mut().insert(organization);
             next.run(request).await
-        };
+        }
+    };
+    if let Some(known) = known {
         // For the log.
         response.extensions_mut().insert(known.clone());
-        return Ok(response);
     }
-    Ok(next.run(request).await)
+    Ok(response)
+}
+
+/// The organisation that the path names, if it names one.
+fn named_in<'p>(
+    params: Result<&'p RawPathParams, &RawPathParamsRejection>,
+) -> Result<Option<&'p str>, Error> {
+    match params {
+        Ok(params) => Ok(params
+            .iter()
+            .find_map(|(name, value)| (name == ORGANIZATION).then_some(value))),
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => Err(Error::bad_path()),
+        // A path without parameters.
+        Err(_) => Ok(None),
+    }
+}
+
+/// `named` is the organisation that the path names.
+fn check(
+    known: Option<&KnownKey>,
+    organization: &Organization,
+    named: Option<&str>,
+    method: &Method,
+) -> Result<(), Error> {
+    if let Some(named) = named {
+        if organization.is_default() {
+            let whose = match known {
+                Some(_) => "this key reaches the default organisation",
+                None => "without API_KEYS there is only the default organisation",
+            };
+            return Err(Error::Forbidden(format!(
+                "{whose}, which has no id: leave `organizations/…` out of the path"
+            )));
+        }
+        if named != organization.as_str() {
+            let sentence = "this key is not one of the organisation in the path".to_owned();
+            return Err(Error::Forbidden(sentence));
+        }
+    }
+    let needed = needed_scope(method);
+    match known {
+        Some(KnownKey { scope, .. }) if *scope < needed => Err(Error::Forbidden(format!(
+            "{method} needs a key of scope {needed}; this one has {scope}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Methods that no path knows are answered with 405 to any key.

@@ -77,6 +77,11 @@ impl Error {
         Self::NotFound(format!("pricing `{}` not found", shortened(version)))
     }
 
+    /// A parameter of the path cannot be read.
+    pub(super) fn bad_path() -> Self {
+        Self::Invalid("the path is not percent-encoded UTF-8".to_owned())
+    }
+
     /// Whether the same transaction may succeed at once if it is tried again.
     pub(super) fn asks_for_another_try(&self) -> bool {
         match self {

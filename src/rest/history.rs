@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,6 +20,7 @@ use crate::journal::batch::time_text;
 use crate::journal::history::{PAGE_ROWS, PositionRefused};
 use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
 use crate::journal::{JournalKey, Position, Recorded};
+use crate::organization::Organization;
 use crate::store::{self, services::Availability};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -192,6 +193,7 @@ pub(super) enum Order {
 )]
 async fn events(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     query: QueryParams,
 ) -> Result<(EventPosition, Json<HistoryBody>), Error> {
     let code = match query.get("code") {
@@ -201,7 +203,7 @@ async fn events(
             Error::Invalid(format!("the parameter `code` must be one of {codes}"))
         })?),
     };
-    let request = Request::read(&query, Order::Asc)?;
+    let request = Request::read(&organization, &query, Order::Asc)?;
     let read = request
         .answer(&api, |row| match &row.meaning {
             Meaning::Event(event) => code.is_none_or(|code| event.code() == code),
@@ -250,9 +252,10 @@ async fn events(
 )]
 async fn changes(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     query: QueryParams,
 ) -> Result<(EventPosition, Json<Changes>), Error> {
-    let request = Request::read(&query, Order::Desc)?;
+    let request = Request::read(&organization, &query, Order::Desc)?;
     let read = request.answer(&api, |_| true).await?;
     let key = api.history.key();
     let commit_times = read.commit_times(&api).await?;
@@ -323,6 +326,7 @@ impl RecordedChange {
 
 /// What to list.
 struct Request<'q> {
+    organization: &'q Organization,
     since: Option<&'q str>,
     limit: usize,
     order: Order,
@@ -355,7 +359,11 @@ impl Read {
 }
 
 impl<'q> Request<'q> {
-    fn read(query: &'q QueryParams, usual_order: Order) -> Result<Self, Error> {
+    fn read(
+        organization: &'q Organization,
+        query: &'q QueryParams,
+        usual_order: Order,
+    ) -> Result<Self, Error> {
         let invalid = |sentence: String| Err(Error::Invalid(sentence));
         let limit = match query.get("limit").map(str::parse) {
             None => DEFAULT_LIMIT,
@@ -377,6 +385,7 @@ impl<'q> Request<'q> {
             return invalid("the parameter `service` holds the character U+0000".to_owned());
         }
         Ok(Self {
+            organization,
             since: query.get("since"),
             limit,
             order,
@@ -416,7 +425,8 @@ impl<'q> Request<'q> {
             page_rows = PAGE_ROWS;
             let mut found = found.into_iter();
             let wanted = found.by_ref().filter(|row| {
-                keep(row)
+                *row.organization == *self.organization.as_str()
+                    && keep(row)
                     && service
                         .as_ref()
                         .is_none_or(|name| row.service_name.to_lowercase() == *name)
@@ -456,7 +466,7 @@ impl<'q> Request<'q> {
         loop {
             let found = api
                 .history
-                .rows_before(&place, self.service, page_rows)
+                .rows_before(&place, self.organization, self.service, page_rows)
                 .await
                 .map_err(Error::Journal)?;
             let is_all = found.len() < page_rows;

@@ -60,7 +60,8 @@ pub struct Api {
     pub outgoing: Outgoing,
 }
 
-/// The routes of `/api/v1`, and those of the services at the root too.
+/// The routes of `/api/v1`; those of the services at the root too, and once more for an
+/// organisation that the path names.
 ///
 /// Everything that is answered is JSON, but for a pricing's file and the pages,
 /// and errors are `{"error": …}`.
@@ -79,8 +80,13 @@ pub fn router(api: Api) -> Router {
         .merge(docs::routes());
     let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
         .nest("/api/v1", services.clone().merge(history).merge(public))
-        // The same once more, as SPACE's documentation writes them; described once.
-        .merge(Router::from(services).into())
+        // The same once more, as SPACE's documentation writes them, and as its dashboard
+        // asks for them; described once.
+        .merge(Router::from(services.clone()).into())
+        .nest(
+            &format!("/api/v1/organizations/{{{}}}", api_key::ORGANIZATION),
+            Router::from(services).into(),
+        )
         .split_for_parts();
     let document = openapi::finished(document, !api.keys.is_empty());
     router

@@ -19,6 +19,7 @@ use tracing::warn;
 
 use super::outgoing::Outgoing;
 use super::{Api, Error, USUAL_LIMIT, settle};
+use crate::organization::Organization;
 use crate::pace::Pace;
 use crate::store::pricings::PricingRow;
 use crate::store::services::Availability;
@@ -61,12 +62,19 @@ impl PricingList {
     /// Reads them; none if there is no such enabled service.
     pub(super) async fn read(
         tx: &mut Transaction,
+        organization: &Organization,
         service_name: &str,
         availability: Availability,
     ) -> Result<Option<Self>, Error> {
         let first_bytes = i64::try_from(BEGINNING_BYTES).unwrap_or(i64::MAX);
-        let mut rows =
-            store::pricings::list(tx, service_name, availability, HASHED_BYTES, first_bytes);
+        let mut rows = store::pricings::list(
+            tx,
+            organization,
+            service_name,
+            availability,
+            HASHED_BYTES,
+            first_bytes,
+        );
         let mut beginning = vec![b'['];
         let mut pieces: Vec<Vec<Later>> = Vec::new();
         let mut found = false;

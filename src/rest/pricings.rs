@@ -19,6 +19,7 @@ use super::services::{ServiceBody, ServicePath};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, USUAL_LIMIT, request, settle};
+use crate::organization::Organization;
 use crate::pace::Pace;
 use crate::store::pricings::{Found, NewPricing};
 use crate::store::services::{Availability, Service, ServiceRow};
@@ -56,6 +57,7 @@ struct PricingPath {
 )]
 async fn list(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<ServicePath>,
     query: QueryParams,
     pace: Option<Extension<Pace>>,
@@ -64,7 +66,7 @@ async fn list(
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
     let (position, list) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let found = PricingList::read(&mut tx, &service_name, availability).await?;
+        let found = PricingList::read(&mut tx, &organization, &service_name, availability).await?;
         Ok((position, found))
     })
     .await?;
@@ -99,17 +101,26 @@ async fn list(
 )]
 async fn add(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<ServicePath>,
     upload: Upload,
 ) -> Result<(StatusCode, Json<ServiceBody>), Error> {
     let PathParams(ServicePath { service_name }) = path;
-    let service = settle(USUAL_LIMIT, || add_once(&api.pool, &service_name, &upload)).await?;
+    let service = settle(USUAL_LIMIT, || {
+        add_once(&api.pool, &organization, &service_name, &upload)
+    })
+    .await?;
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-async fn add_once(pool: &Pool, service_name: &str, upload: &Upload) -> Result<Service, Error> {
+async fn add_once(
+    pool: &Pool,
+    organization: &Organization,
+    service_name: &str,
+    upload: &Upload,
+) -> Result<Service, Error> {
     let mut tx = store::begin(pool).await?;
-    let service = locked(&mut tx, service_name).await?;
+    let service = locked(&mut tx, organization, service_name).await?;
     let saas_name = &upload.document.saas_name;
     if *saas_name != service.name
         && !store::services::same_name(&mut tx, saas_name, &service.name).await?
@@ -161,6 +172,7 @@ pub(super) async fn insert(
 )]
 async fn show(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<PricingPath>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -172,7 +184,8 @@ async fn show(
     if request::prefers_yaml(&headers) {
         let (position, source) = settle(USUAL_LIMIT, async || {
             let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-            let source = store::pricings::source(&mut tx, &service_name, &version).await?;
+            let source =
+                store::pricings::source(&mut tx, &organization, &service_name, &version).await?;
             Ok((position, source))
         })
         .await?;
@@ -186,7 +199,8 @@ async fn show(
     }
     let (position, document) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let document = store::pricings::document(&mut tx, &service_name, &version).await?;
+        let document =
+            store::pricings::document(&mut tx, &organization, &service_name, &version).await?;
         Ok((position, document))
     })
     .await?;
@@ -224,6 +238,7 @@ fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Err
 )]
 async fn make(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<PricingPath>,
     query: QueryParams,
     request: Request,
@@ -240,7 +255,13 @@ async fn make(
         request::parse_json(&body)?;
     }
     let service = settle(USUAL_LIMIT, || {
-        make_once(&api.pool, &service_name, &version, availability)
+        make_once(
+            &api.pool,
+            &organization,
+            &service_name,
+            &version,
+            availability,
+        )
     })
     .await?;
     Ok(Json(ServiceBody::with_empty_lists(service)))
@@ -248,21 +269,27 @@ async fn make(
 
 async fn make_once(
     pool: &Pool,
+    organization: &Organization,
     service_name: &str,
     version: &str,
     availability: Availability,
 ) -> Result<Service, Error> {
     let mut tx = store::begin_one_statement(pool).await?;
-    let changed =
-        store::pricings::change_availability(&mut tx, service_name, version, availability)
-            .await
-            .map_err(|error| match store::is_lost_connection(&error) {
-                // Whether it was done or not: the second time it is so already.
-                true => Error::Overtaken,
-                false => error.into(),
-            })?;
+    let changed = store::pricings::change_availability(
+        &mut tx,
+        organization,
+        service_name,
+        version,
+        availability,
+    )
+    .await
+    .map_err(|error| match store::is_lost_connection(&error) {
+        // Whether it was done or not: the second time it is so already.
+        true => Error::Overtaken,
+        false => error.into(),
+    })?;
     let Some(service) = changed else {
-        let service = store::services::peek(&mut tx, service_name).await?;
+        let service = store::services::peek(&mut tx, organization, service_name).await?;
         return Err(match service {
             Some(service) if !service.disabled => Error::no_pricing(version),
             _ => Error::no_service(service_name),
@@ -288,6 +315,7 @@ async fn make_once(
 )]
 async fn delete(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<PricingPath>,
 ) -> Result<StatusCode, Error> {
     let PathParams(PricingPath {
@@ -295,15 +323,20 @@ async fn delete(
         version,
     }) = path;
     settle(USUAL_LIMIT, || {
-        delete_once(&api.pool, &service_name, &version)
+        delete_once(&api.pool, &organization, &service_name, &version)
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete_once(pool: &Pool, service_name: &str, version: &str) -> Result<(), Error> {
+async fn delete_once(
+    pool: &Pool,
+    organization: &Organization,
+    service_name: &str,
+    version: &str,
+) -> Result<(), Error> {
     let mut tx = store::begin(pool).await?;
-    let service = locked(&mut tx, service_name).await?;
+    let service = locked(&mut tx, organization, service_name).await?;
     if !store::pricings::delete_archived(&mut tx, &service, version).await? {
         return Err(
             match store::pricings::availability(&mut tx, &service, version).await? {
@@ -319,8 +352,12 @@ async fn delete_once(pool: &Pool, service_name: &str, version: &str) -> Result<(
     Ok(())
 }
 
-async fn locked(tx: &mut Transaction, service_name: &str) -> Result<ServiceRow, Error> {
-    store::services::lock(tx, service_name)
+async fn locked(
+    tx: &mut Transaction,
+    organization: &Organization,
+    service_name: &str,
+) -> Result<ServiceRow, Error> {
+    store::services::lock(tx, organization, service_name)
         .await?
         .ok_or_else(|| Error::no_service(service_name))
 }

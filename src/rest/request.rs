@@ -24,9 +24,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         }
         match Path::from_request_parts(parts, state).await {
             Ok(Path(params)) => Ok(Self(params)),
-            Err(_) => Err(Error::Invalid(
-                "the path is not percent-encoded UTF-8".to_owned(),
-            )),
+            Err(_) => Err(Error::bad_path()),
         }
     }
 }

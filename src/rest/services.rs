@@ -1,8 +1,8 @@
 //! `/services`: listing, creating, changing, disabling and pruning them.
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -18,6 +18,7 @@ use super::request::{PathParams, QueryParams};
 use super::snapshot::{EventPosition, Snapshot};
 use super::upload::{self, Upload};
 use super::{Api, Error, LONG_LIMIT, Message, USUAL_LIMIT, pricings, request, settle};
+use crate::organization::Organization;
 use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
 use crate::store::{self, Pool, Transaction};
 
@@ -138,12 +139,13 @@ fn with_milliseconds<S: Serializer>(
 )]
 async fn list(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     query: QueryParams,
 ) -> Result<(EventPosition, Json<Vec<ServiceBody>>), Error> {
     let page = page(&query)?;
     let (position, services) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let services = store::services::list(&mut tx, &page).await?;
+        let services = store::services::list(&mut tx, &organization, &page).await?;
         Ok((position, services))
     })
     .await?;
@@ -221,12 +223,13 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
 )]
 async fn show(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<ServicePath>,
 ) -> Result<(EventPosition, Json<ServiceBody>), Error> {
     let PathParams(ServicePath { service_name }) = path;
     let (position, service) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let service = store::services::find(&mut tx, &service_name).await?;
+        let service = store::services::find(&mut tx, &organization, &service_name).await?;
         Ok((position, service))
     })
     .await?;
@@ -258,18 +261,26 @@ async fn show(
 )]
 async fn create(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     upload: Upload,
 ) -> Result<(StatusCode, Json<ServiceBody>), Error> {
-    let service = settle(LONG_LIMIT, || create_once(&api.pool, &upload)).await?;
+    let service = settle(LONG_LIMIT, || {
+        create_once(&api.pool, &organization, &upload)
+    })
+    .await?;
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-async fn create_once(pool: &Pool, upload: &Upload) -> Result<Service, Error> {
+async fn create_once(
+    pool: &Pool,
+    organization: &Organization,
+    upload: &Upload,
+) -> Result<Service, Error> {
     let name = &upload.document.saas_name;
     let mut tx = store::begin_long(pool).await?;
-    let service = match store::services::insert(&mut tx, name).await? {
+    let service = match store::services::insert(&mut tx, organization, name).await? {
         Some(service) => service,
-        None => enable_again(&mut tx, name, &upload.document.version).await?,
+        None => enable_again(&mut tx, organization, name, &upload.document.version).await?,
     };
     pricings::insert(&mut tx, &service, upload).await?;
     let service = store::services::reread(&mut tx, &service).await?;
@@ -281,15 +292,16 @@ async fn create_once(pool: &Pool, upload: &Upload) -> Result<Service, Error> {
 /// What happens before it is enabled is not announced.
 async fn enable_again(
     tx: &mut Transaction,
+    organization: &Organization,
     name: &str,
     version: &str,
 ) -> Result<ServiceRow, Error> {
     // An enabled one is not locked only to be refused.
-    let known = store::services::peek(&mut *tx, name)
+    let known = store::services::peek(&mut *tx, organization, name)
         .await?
         .ok_or(Error::Overtaken)?;
     let service = match known.disabled {
-        true => store::services::lock_whole(&mut *tx, name)
+        true => store::services::lock_whole(&mut *tx, organization, name)
             .await?
             .ok_or(Error::Overtaken)?,
         false => known,
@@ -345,6 +357,7 @@ fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
 )]
 async fn change(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<ServicePath>,
     request: Request,
 ) -> Result<Json<ServiceBody>, Error> {
@@ -362,7 +375,7 @@ async fn change(
         disabled: request::bool_field(&body, "disabled")?,
     };
     let service = settle(LONG_LIMIT, || {
-        change_once(&api.pool, &service_name, &change)
+        change_once(&api.pool, &organization, &service_name, &change)
     })
     .await?;
     Ok(Json(service.into()))
@@ -371,11 +384,12 @@ async fn change(
 /// A disabled service is not found, unless it is to be enabled.
 async fn change_once(
     pool: &Pool,
+    organization: &Organization,
     service_name: &str,
     change: &ServiceChange,
 ) -> Result<Service, Error> {
     let mut tx = store::begin_long(pool).await?;
-    let service = store::services::lock_whole(&mut tx, service_name)
+    let service = store::services::lock_whole(&mut tx, organization, service_name)
         .await?
         .filter(|service| !service.disabled || change.disabled == Some(false))
         .ok_or_else(|| Error::no_service(service_name))?;
@@ -410,25 +424,37 @@ async fn change_once(
 )]
 async fn disable(
     State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
     path: PathParams<ServicePath>,
 ) -> Result<StatusCode, Error> {
     let PathParams(ServicePath { service_name }) = path;
-    settle(LONG_LIMIT, || disable_once(&api.pool, &service_name)).await?;
+    settle(LONG_LIMIT, || {
+        disable_once(&api.pool, &organization, &service_name)
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Disabled first: pricings that are archived in a disabled service are not announced.
-async fn disable_once(pool: &Pool, service_name: &str) -> Result<(), Error> {
+async fn disable_once(
+    pool: &Pool,
+    organization: &Organization,
+    service_name: &str,
+) -> Result<(), Error> {
     let mut tx = store::begin_long(pool).await?;
-    let service = enabled_whole(&mut tx, service_name).await?;
+    let service = enabled_whole(&mut tx, organization, service_name).await?;
     store::services::disable(&mut tx, &service).await?;
     store::pricings::archive_all(&mut tx, &service).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn enabled_whole(tx: &mut Transaction, service_name: &str) -> Result<ServiceRow, Error> {
-    store::services::lock_whole(tx, service_name)
+async fn enabled_whole(
+    tx: &mut Transaction,
+    organization: &Organization,
+    service_name: &str,
+) -> Result<ServiceRow, Error> {
+    store::services::lock_whole(tx, organization, service_name)
         .await?
         .filter(|service| !service.disabled)
         .ok_or_else(|| Error::no_service(service_name))
@@ -441,10 +467,13 @@ async fn enabled_whole(tx: &mut Transaction, service_name: &str) -> Result<Servi
     delete, path = "/services", operation_id = "pruneServices", tag = "services",
     responses((status = 200, description = "how many there were", body = Message)),
 )]
-async fn prune(State(api): State<Api>) -> Result<Json<Message>, Error> {
+async fn prune(
+    State(api): State<Api>,
+    Extension(organization): Extension<Organization>,
+) -> Result<Json<Message>, Error> {
     let deleted = settle(LONG_LIMIT, async || {
         let mut tx = store::begin_long(&api.pool).await?;
-        let deleted = store::services::delete_all(&mut tx).await?;
+        let deleted = store::services::delete_all(&mut tx, &organization).await?;
         tx.commit().await?;
         Ok(deleted)
     })

@@ -14,9 +14,8 @@ use super::filter::Filter;
 use super::frames;
 use super::session::Session;
 use super::wire::{Put, Turn};
-use crate::event::Event;
-use crate::journal::Position;
 use crate::journal::recent::MOVE_ON;
+use crate::journal::{JournalEvent, Position};
 
 /// What comes each [`MOVE_ON`] may come so much early.
 const EARLY: Duration = Duration::from_secs(1);
@@ -79,8 +78,8 @@ impl Client {
         self.socket.id
     }
 
-    /// Whether it asked for an event.
-    pub fn hears(&self, event: &Event) -> bool {
+    /// Whether it hears an event: one of its organisation that it asked for.
+    pub fn hears(&self, event: &JournalEvent) -> bool {
         self.filter.hears(event)
     }
 

@@ -1,14 +1,18 @@
-//! Which events a client hears: all, or those that its handshake asked for.
+//! Which events a client hears: those of its organisation, and of them all or those that
+//! its handshake asked for.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use crate::event::{Code, Event};
+use crate::journal::JournalEvent;
+use crate::organization::Organization;
 
-/// Hears all, unless it was told otherwise.
+/// Hears all of one organisation, unless it was told otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
+    organization: Organization,
     /// The [`entry`] of each service; none: all services. One text, so that a list
     /// holds no more memory than its handshake had.
     services: Option<Box<str>>,
@@ -31,12 +35,16 @@ pub enum FilterInvalid {
 }
 
 impl Filter {
-    /// Reads `services` and `codes` in the `auth` of a handshake.
+    /// Reads `services` and `codes` in the `auth` of a handshake, for a client of an
+    /// organisation.
     ///
     /// # Errors
     ///
     /// One of them is not a list that somebody could hear anything by.
-    pub fn from_auth(auth: Option<&Value>) -> Result<Self, FilterInvalid> {
+    pub fn from_auth(
+        organization: Organization,
+        auth: Option<&Value>,
+    ) -> Result<Self, FilterInvalid> {
         let given = |name: &str| {
             let value = auth.and_then(|auth| auth.get(name));
             value.filter(|value| !value.is_null())
@@ -47,14 +55,23 @@ impl Filter {
         let codes = given("codes")
             .map(|list| all(list, Code::parse).ok_or(FilterInvalid::Codes))
             .transpose()?;
-        Ok(Self { services, codes })
+        Ok(Self {
+            organization,
+            services,
+            codes,
+        })
     }
 
-    /// Whether its client hears an event.
-    pub fn hears(&self, event: &Event) -> bool {
+    /// Whether its client hears an event. Nothing else decides it.
+    pub fn hears(&self, event: &JournalEvent) -> bool {
+        self.hears_of(&event.organization, &event.event)
+    }
+
+    fn hears_of(&self, organization: &str, event: &Event) -> bool {
         let codes = self.codes.as_ref();
         let services = self.services.as_ref();
-        codes.is_none_or(|codes| codes.contains(&event.code()))
+        organization == self.organization.as_str()
+            && codes.is_none_or(|codes| codes.contains(&event.code()))
             && services.is_none_or(|names| names.contains(&entry(event.service_name())))
     }
 }
@@ -133,11 +150,15 @@ mod tests {
                 [false, true, false, false],
             ),
         ] {
-            let filter = Filter::from_auth(Some(&auth)).expect("a filter");
-            let hears = events.each_ref().map(|event| filter.hears(event));
-            assert_eq!(hears, heard, "{auth}");
+            for (organization, another) in [("", "acme"), ("acme", ""), ("acme", "Acme")] {
+                let own = Organization::parse(organization).unwrap_or_default();
+                let filter = Filter::from_auth(own, Some(&auth)).expect("a filter");
+                let hears = |whose| events.each_ref().map(|event| filter.hears_of(whose, event));
+                assert_eq!(hears(organization), heard, "{auth}");
+                assert_eq!(hears(another), [false; 4], "{auth}");
+            }
         }
-        assert!(Filter::default().hears(&events[0]));
+        assert!(Filter::default().hears_of("", &events[0]));
     }
 
     #[test]
@@ -164,7 +185,7 @@ mod tests {
                 FilterInvalid::Codes,
             ),
         ] {
-            let refused = Filter::from_auth(Some(&wrong)).err();
+            let refused = Filter::from_auth(Organization::default(), Some(&wrong)).err();
             assert_eq!(refused, Some(expected), "{wrong}");
         }
         assert_eq!(

@@ -364,7 +364,7 @@ impl Chunk {
         // What is heard in one piece is not copied.
         let mut pieces: Vec<(usize, usize)> = Vec::new();
         for (index, event) in self.events.iter().enumerate().skip(from) {
-            if !client.hears(&event.event) {
+            if !client.hears(event) {
                 continue;
             }
             heard.count += 1;

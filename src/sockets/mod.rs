@@ -37,6 +37,7 @@ use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
 use crate::journal::history::PositionRefused;
 use crate::metrics::Ended;
+use crate::organization::Organization;
 use client::{Client, Positions};
 use engine::Engine;
 use filter::{Filter, FilterInvalid};
@@ -281,6 +282,11 @@ enum Refusal {
     Unreadable,
     #[error("UNAUTHORIZED: an API key is needed, as `auth: {{apiKey}}` or as the header x-api-key")]
     Unauthorized,
+    /// Who gives a key expects to hear what is its own.
+    #[error(
+        "UNAUTHORIZED: the API key is unknown; a client without one hears the default organisation"
+    )]
+    UnknownKey,
     #[error(transparent)]
     Filter(#[from] FilterInvalid),
     #[error(transparent)]
@@ -296,10 +302,8 @@ impl Handshake {
             Some(Value::Null) => None,
             _ => return Err(Refusal::Unreadable),
         };
-        if self.access == Access::Key && !self.knows_key(socket, auth) {
-            return Err(Refusal::Unauthorized);
-        }
-        let subscription = self.subscription(auth).await?;
+        let organization = self.organization(socket, auth)?;
+        let subscription = self.subscription(organization, auth).await?;
         // The connection may go before anybody can be told.
         let session = Session::of(socket);
         let link = session.as_deref().map(Session::link);
@@ -341,20 +345,39 @@ impl Handshake {
         );
     }
 
-    fn knows_key(&self, socket: &SocketRef, auth: Option<&Value>) -> bool {
-        let given = auth
+    /// Whose events a client hears, by the key in its `auth`, or else in its header.
+    /// Where the program has no keys, none is looked at.
+    fn organization(
+        &self,
+        socket: &SocketRef,
+        auth: Option<&Value>,
+    ) -> Result<Organization, Refusal> {
+        let headers = &socket.req_parts().headers;
+        let in_auth = auth
             .and_then(|auth| auth.get("apiKey"))
-            .and_then(Value::as_str);
-        let header = api_key::presented(&socket.req_parts().headers);
-        [given, header]
-            .into_iter()
-            .flatten()
-            .any(|key| self.keys.find(key).is_some())
+            .filter(|key| !key.is_null());
+        let given = match in_auth {
+            Some(key) => key.as_str(),
+            None => api_key::presented(headers),
+        };
+        let gives_one = in_auth.is_some() || headers.contains_key(api_key::API_KEY);
+        match (given.and_then(|key| self.keys.find(key)), self.access) {
+            (Some(known), _) => Ok(known.organization.clone()),
+            (None, Access::Key) => Err(Refusal::Unauthorized),
+            (None, Access::Public) if gives_one && !self.keys.is_empty() => {
+                Err(Refusal::UnknownKey)
+            }
+            (None, Access::Public) => Ok(Organization::default()),
+        }
     }
 
-    async fn subscription(&self, auth: Option<&Value>) -> Result<(Asked, Subscription), Refusal> {
+    async fn subscription(
+        &self,
+        organization: Organization,
+        auth: Option<&Value>,
+    ) -> Result<(Asked, Subscription), Refusal> {
         let recent = &self.sources.recent;
-        let filter = Filter::from_auth(auth)?;
+        let filter = Filter::from_auth(organization, auth)?;
         match auth.and_then(|auth| auth.get("since")) {
             None | Some(Value::Null) => {
                 let subscription = Subscription::from_now(recent);

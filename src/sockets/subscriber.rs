@@ -495,7 +495,7 @@ impl<'e> Outgoing<'e> {
 
     /// Adds an event, if the client hears it; it moves the client on in any case.
     fn add(&mut self, client: &Client, event: &'e JournalEvent, elsewhere: Option<Position>) {
-        if client.hears(&event.event) {
+        if client.hears(event) {
             self.heard.push((event, elsewhere.clone()));
         }
         self.last = Some((event, elsewhere));

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use sqlx::{FromRow, PgExecutor, Row as _};
 
 use super::services::{Availability, Service, ServiceRow};
+use crate::organization::Organization;
 
 /// The longest version, in characters: constraint `pricings_version_length`.
 pub const MAX_VERSION_CHARS: usize = 255;
@@ -68,6 +69,7 @@ pub struct PricingRow {
 /// The database is away.
 pub fn list<'e>(
     executor: impl PgExecutor<'e> + 'e,
+    organization: &'e Organization,
     service_name: &'e str,
     availability: Availability,
     most_bytes: i64,
@@ -88,8 +90,12 @@ pub fn list<'e>(
                     p.xmin::text as row_version,
                     coalesce(pg_column_size(p.document), 0)::bigint as stored_bytes
                 from public.services s
-                left join public.pricings p on p.service_name = s.name and p.availability = $2
-                where space_events.case_folded(s.name) = space_events.case_folded($1)
+                left join public.pricings p
+                    on p.organization = s.organization
+                    and p.service_name = s.name
+                    and p.availability = $2
+                where s.organization = $5
+                and space_events.case_folded(s.name) = space_events.case_folded($1)
                 and not s.disabled
             ) listed
         ) p
@@ -100,6 +106,7 @@ pub fn list<'e>(
     .bind(availability.as_str())
     .bind(most_bytes)
     .bind(first_bytes)
+    .bind(organization.as_str())
     .fetch(executor)
     .map(|row| {
         let row = row?;
@@ -161,6 +168,7 @@ impl<T> Found<T> {
 /// The database is away.
 pub async fn document(
     executor: impl PgExecutor<'_>,
+    organization: &Organization,
     service_name: &str,
     version: &str,
 ) -> sqlx::Result<Found<Option<Box<RawValue>>>> {
@@ -169,13 +177,18 @@ pub async fn document(
         document!(),
         "
         from public.services s
-        left join public.pricings p on p.service_name = s.name and p.version = $2
-        where space_events.case_folded(s.name) = space_events.case_folded($1)
+        left join public.pricings p
+            on p.organization = s.organization
+            and p.service_name = s.name
+            and p.version = $2
+        where s.organization = $3
+        and space_events.case_folded(s.name) = space_events.case_folded($1)
         and not s.disabled
         "
     ))
     .bind(service_name)
     .bind(version)
+    .bind(organization.as_str())
     .fetch_optional(executor)
     .await?;
     Ok(Found::from_row(row))
@@ -188,6 +201,7 @@ pub async fn document(
 /// The database is away.
 pub async fn source(
     executor: impl PgExecutor<'_>,
+    organization: &Organization,
     service_name: &str,
     version: &str,
 ) -> sqlx::Result<Found<Option<Vec<u8>>>> {
@@ -195,13 +209,18 @@ pub async fn source(
         "
         select p.id, p.source
         from public.services s
-        left join public.pricings p on p.service_name = s.name and p.version = $2
-        where space_events.case_folded(s.name) = space_events.case_folded($1)
+        left join public.pricings p
+            on p.organization = s.organization
+            and p.service_name = s.name
+            and p.version = $2
+        where s.organization = $3
+        and space_events.case_folded(s.name) = space_events.case_folded($1)
         and not s.disabled
         ",
     )
     .bind(service_name)
     .bind(version)
+    .bind(organization.as_str())
     .fetch_optional(executor)
     .await?;
     Ok(Found::from_row(row))
@@ -221,10 +240,11 @@ pub async fn insert(
 ) -> sqlx::Result<()> {
     sqlx::query(
         "
-        insert into public.pricings (service_name, version, url, document, source)
-        values ($1, $2, $3, $4, $5)
+        insert into public.pricings (organization, service_name, version, url, document, source)
+        values ($1, $2, $3, $4, $5, $6)
         ",
     )
+    .bind(&service.organization)
     .bind(&service.name)
     .bind(pricing.version)
     .bind(pricing.url)
@@ -246,8 +266,13 @@ pub async fn availability(
     version: &str,
 ) -> sqlx::Result<Option<Availability>> {
     let text: Option<String> = sqlx::query_scalar(
-        "select availability from public.pricings where service_name = $1 and version = $2",
+        "
+        select availability
+        from public.pricings
+        where organization = $1 and service_name = $2 and version = $3
+        ",
     )
+    .bind(&service.organization)
     .bind(&service.name)
     .bind(version)
     .fetch_optional(executor)
@@ -263,11 +288,13 @@ pub async fn availability(
 /// A database error with code 55P03 if another transaction keeps the service.
 pub async fn change_availability(
     executor: impl PgExecutor<'_>,
+    organization: &Organization,
     service_name: &str,
     version: &str,
     availability: Availability,
 ) -> sqlx::Result<Option<Service>> {
-    sqlx::query_as("select * from space_events.change_availability($1, $2, $3)")
+    sqlx::query_as("select * from space_events.change_availability($1, $2, $3, $4)")
+        .bind(organization.as_str())
         .bind(service_name)
         .bind(version)
         .bind(availability.as_str())
@@ -285,9 +312,10 @@ pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) ->
         "
         update public.pricings
         set availability = 'archived', updated_at = now()
-        where service_name = $1 and availability = 'active'
+        where organization = $1 and service_name = $2 and availability = 'active'
         ",
     )
+    .bind(&service.organization)
     .bind(&service.name)
     .execute(executor)
     .await?;
@@ -309,10 +337,11 @@ pub async fn set_aside(
     sqlx::query(
         "
         update public.pricings
-        set version = $3, updated_at = now()
-        where service_name = $1 and version = $2
+        set version = $4, updated_at = now()
+        where organization = $1 and service_name = $2 and version = $3
         ",
     )
+    .bind(&service.organization)
     .bind(&service.name)
     .bind(version)
     .bind(new_version)
@@ -335,9 +364,11 @@ pub async fn delete_archived(
     let done = sqlx::query(
         "
         delete from public.pricings
-        where service_name = $1 and version = $2 and availability = 'archived'
+        where organization = $1 and service_name = $2 and version = $3
+        and availability = 'archived'
         ",
     )
+    .bind(&service.organization)
     .bind(&service.name)
     .bind(version)
     .execute(executor)

@@ -3,11 +3,16 @@
 //! A transaction that changes a service or its pricings locks the service's row
 //! first and its pricings after: with [`lock`], or with [`lock_whole`] where the
 //! name or `disabled` will change.
+//!
+//! Every statement is about one organisation: it is given, or is that of a row that was
+//! found by it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgExecutor};
 use utoipa::ToSchema;
+
+use crate::organization::Organization;
 
 /// Whether a pricing is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -75,6 +80,8 @@ pub struct ListedPricing {
 pub struct ServiceRow {
     /// Never changes.
     pub id: i64,
+    /// Whose it is.
+    pub organization: String,
     /// The stored spelling.
     pub name: String,
     /// Whether it is announced no more.
@@ -123,7 +130,7 @@ macro_rules! select_service {
                     'availability', p.availability,
                     'url', p.url) order by p.id) as pricings
             from public.pricings p
-            where p.service_name = s.name) listed
+            where p.organization = s.organization and p.service_name = s.name) listed
         "
     };
 }
@@ -133,13 +140,18 @@ macro_rules! select_service {
 /// # Errors
 ///
 /// The database is away.
-pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Vec<Service>> {
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    page: &Page,
+) -> sqlx::Result<Vec<Service>> {
     macro_rules! select_page {
         ($order:literal) => {
             concat!(
                 select_service!(),
                 "
-                where s.disabled = $4
+                where s.organization = $5
+                and s.disabled = $4
                 and position(space_events.case_folded($1) in space_events.case_folded(s.name)) > 0
                 order by space_events.case_folded(s.name) ",
                 $order,
@@ -159,6 +171,7 @@ pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Ve
         .bind(page.skipped)
         .bind(page.limit)
         .bind(page.disabled)
+        .bind(organization.as_str())
         .fetch_all(executor)
         .await
 }
@@ -168,12 +181,19 @@ pub async fn list(executor: impl PgExecutor<'_>, page: &Page) -> sqlx::Result<Ve
 /// # Errors
 ///
 /// The database is away.
-pub async fn find(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<Service>> {
+pub async fn find(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    name: &str,
+) -> sqlx::Result<Option<Service>> {
     sqlx::query_as(concat!(
         select_service!(),
-        "where space_events.case_folded(s.name) = space_events.case_folded($1) and not s.disabled"
+        "where s.organization = $2
+        and space_events.case_folded(s.name) = space_events.case_folded($1)
+        and not s.disabled"
     ))
     .bind(name)
+    .bind(organization.as_str())
     .fetch_optional(executor)
     .await
 }
@@ -195,15 +215,20 @@ pub async fn reread(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx
 /// # Errors
 ///
 /// A database error on constraint `services_name_not_blank` or `services_name_length`.
-pub async fn insert(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    name: &str,
+) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(
         "
-        insert into public.services (name)
-        values ($1)
+        insert into public.services (organization, name)
+        values ($1, $2)
         on conflict do nothing
-        returning id, name, disabled
+        returning id, organization, name, disabled
         ",
     )
+    .bind(organization.as_str())
     .bind(name)
     .fetch_optional(executor)
     .await
@@ -214,14 +239,20 @@ pub async fn insert(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<O
 /// # Errors
 ///
 /// The database is away.
-pub async fn peek(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+pub async fn peek(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    name: &str,
+) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(
         "
-        select id, name, disabled
+        select id, organization, name, disabled
         from public.services
-        where space_events.case_folded(name) = space_events.case_folded($1)
+        where organization = $1
+        and space_events.case_folded(name) = space_events.case_folded($2)
         ",
     )
+    .bind(organization.as_str())
     .bind(name)
     .fetch_optional(executor)
     .await
@@ -233,16 +264,22 @@ pub async fn peek(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Opt
 /// # Errors
 ///
 /// A database error with code 55P03 if another transaction keeps it.
-pub async fn lock(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Option<ServiceRow>> {
+pub async fn lock(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    name: &str,
+) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(
         "
-        select id, name, disabled
+        select id, organization, name, disabled
         from public.services
-        where space_events.case_folded(name) = space_events.case_folded($1)
+        where organization = $1
+        and space_events.case_folded(name) = space_events.case_folded($2)
         and not disabled
         for key share
         ",
     )
+    .bind(organization.as_str())
     .bind(name)
     .fetch_optional(executor)
     .await
@@ -256,16 +293,19 @@ pub async fn lock(executor: impl PgExecutor<'_>, name: &str) -> sqlx::Result<Opt
 /// A database error with code 55P03 if another transaction keeps it.
 pub async fn lock_whole(
     executor: impl PgExecutor<'_>,
+    organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(
         "
-        select id, name, disabled
+        select id, organization, name, disabled
         from public.services
-        where space_events.case_folded(name) = space_events.case_folded($1)
+        where organization = $1
+        and space_events.case_folded(name) = space_events.case_folded($2)
         for update
         ",
     )
+    .bind(organization.as_str())
     .bind(name)
     .fetch_optional(executor)
     .await
@@ -346,14 +386,18 @@ pub async fn enable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx
     Ok(())
 }
 
-/// Deletes all services, disabled ones too, and by cascade their pricings; gives
-/// back how many services there were.
+/// Deletes all services of an organisation, disabled ones too, and by cascade their
+/// pricings; gives back how many services there were.
 ///
 /// # Errors
 ///
 /// The database is away.
-pub async fn delete_all(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
-    let done = sqlx::query("delete from public.services")
+pub async fn delete_all(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query("delete from public.services where organization = $1")
+        .bind(organization.as_str())
         .execute(executor)
         .await?;
     Ok(done.rows_affected())

@@ -145,7 +145,7 @@ impl Service {
                 let new = fresh();
                 let upsert = format!(
                     "insert into pricings (service_name, version) values ('{name}', '{version}'), ('{name}', '{new}')
-                    on conflict (service_name, version) do update set availability = 'archived'"
+                    on conflict (service_name, version, organization) do update set availability = 'archived'"
                 );
                 let mut events = says("CREATED", vec![&new]);
                 if one.active {
