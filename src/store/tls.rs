@@ -12,7 +12,6 @@
 //! - Neither driver can bind channels. `channel_binding=require` keeps the same
 //!   attacker out by other means: it raises `sslmode` to `verify-full`.
 
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -30,9 +29,11 @@ use rustls::{
 };
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
+use tokio_postgres::Socket;
+use tokio_postgres::config::{ChannelBinding, Host, SslMode};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
+use super::database_url::options::{Options, must_be};
 use super::database_url::{InvalidDatabaseUrl, invalid};
 
 /// Whether a connection is encrypted, and what of the server's certificate is checked.
@@ -62,30 +63,17 @@ pub struct TlsSettings {
     pub(super) client_cert: Option<(PathBuf, PathBuf)>,
 }
 
-/// The options of a URL as they are written.
-#[derive(Debug, Default)]
-pub(super) struct TlsOptions {
-    pub(super) mode: Option<String>,
-    pub(super) root_cert: Option<String>,
-    pub(super) cert: Option<String>,
-    pub(super) key: Option<String>,
-    pub(super) binds_channel: bool,
-}
-
 impl TlsSettings {
     pub(super) fn read(
-        options: TlsOptions,
-        environment: &dyn Fn(&str) -> Option<String>,
+        options: &Options<'_>,
+        binding: ChannelBinding,
     ) -> Result<Self, InvalidDatabaseUrl> {
-        let or = |option: Option<String>, variable| {
-            let option = option.or_else(|| environment(variable));
-            option.filter(|value| !value.is_empty())
-        };
-        let root_cert = or(options.root_cert, "PGSSLROOTCERT");
+        let root_cert = options.or_variable("sslrootcert", "PGSSLROOTCERT");
         let system = root_cert.as_deref() == Some("system");
         let default = if system { "verify-full" } else { "prefer" };
-        let word = or(options.mode, "PGSSLMODE").unwrap_or_else(|| default.to_owned());
-        let mode = match word.as_str() {
+        let word = options.or_variable("sslmode", "PGSSLMODE");
+        let word = word.as_deref().unwrap_or(default);
+        let mode = match word {
             "disable" | "allow" => TlsMode::Off,
             "prefer" => TlsMode::Preferred,
             "require" if root_cert.is_some() && !system => TlsMode::Chain,
@@ -93,9 +81,8 @@ impl TlsSettings {
             "verify-ca" => TlsMode::Chain,
             "verify-full" => TlsMode::ChainAndHost,
             _ => {
-                return Err(invalid(format!(
-                    "option `sslmode` is `{word}`; it must be one of disable, allow, prefer, require, verify-ca, verify-full"
-                )));
+                let allowed = "one of disable, allow, prefer, require, verify-ca, verify-full";
+                return Err(must_be("sslmode", word, allowed));
             }
         };
         // Anyone can have a certificate of a public CA, so its chain alone says nothing.
@@ -104,24 +91,21 @@ impl TlsSettings {
                 "sslrootcert=system needs sslmode=verify-full, not `{word}`"
             )));
         }
-        if options.binds_channel && mode == TlsMode::Off {
+        let binds = binding == ChannelBinding::Require;
+        if binds && mode == TlsMode::Off {
             return Err(invalid(format!(
                 "channel_binding=require needs TLS, which sslmode={word} turns off"
             )));
         }
-        let cert = or(options.cert, "PGSSLCERT").map(PathBuf::from);
-        let key = or(options.key, "PGSSLKEY").map(PathBuf::from);
+        let cert = options.or_variable("sslcert", "PGSSLCERT");
+        let key = options.or_variable("sslkey", "PGSSLKEY");
         if cert.is_some() != key.is_some() {
             return Err(invalid("sslcert and sslkey must be given together"));
         }
         Ok(Self {
-            mode: if options.binds_channel {
-                TlsMode::ChainAndHost
-            } else {
-                mode
-            },
+            mode: if binds { TlsMode::ChainAndHost } else { mode },
             root_cert: root_cert.filter(|_| !system).map(PathBuf::from),
-            client_cert: cert.zip(key),
+            client_cert: cert.map(PathBuf::from).zip(key.map(PathBuf::from)),
         })
     }
 
@@ -196,7 +180,7 @@ impl TlsSettings {
             }
             _ => config.with_no_client_auth(),
         };
-        Ok(TlsConnector(Arc::new(config)))
+        Ok(TlsConnector(Arc::new(config), String::new()))
     }
 
     async fn chain(
@@ -308,58 +292,49 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Makes the TLS session of a tokio-postgres connection.
+/// Makes the TLS session of a tokio-postgres connection: for any host, and once that
+/// is known, for this one.
 #[derive(Clone, Debug)]
-pub struct TlsConnector(Arc<ClientConfig>);
+pub struct TlsConnector(Arc<ClientConfig>, String);
 
-/// A [`TlsConnector`] for one host.
-#[derive(Debug)]
-pub struct HostConnector(Arc<ClientConfig>, String);
-
-impl<S> MakeTlsConnect<S> for TlsConnector
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = TlsStream<S>;
-    type TlsConnect = HostConnector;
+impl MakeTlsConnect<Socket> for TlsConnector {
+    type Stream = TlsStream;
+    type TlsConnect = Self;
     type Error = io::Error;
 
-    fn make_tls_connect(&mut self, host: &str) -> io::Result<HostConnector> {
+    fn make_tls_connect(&mut self, host: &str) -> io::Result<Self> {
         // Also called where there will be no TLS, for a unix socket with an empty
         // host, so a host that TLS cannot name is refused only when it connects.
-        Ok(HostConnector(Arc::clone(&self.0), host.to_owned()))
+        Ok(Self(Arc::clone(&self.0), host.to_owned()))
     }
 }
 
-impl<S> TlsConnect<S> for HostConnector
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    type Stream = TlsStream<S>;
+impl TlsConnect<Socket> for TlsConnector {
+    type Stream = TlsStream;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TlsStream<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TlsStream>> + Send>>;
 
-    fn connect(self, stream: S) -> Self::Future {
+    fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
             let host = ServerName::try_from(self.1)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             let connector = tokio_rustls::TlsConnector::from(self.0);
-            Ok(TlsStream(connector.connect(host, stream).await?))
+            Ok(TlsStream(connector.connect(host, socket).await?))
         })
     }
 }
 
 /// An encrypted connection to Postgres. Gives no channel binding, as in sqlx.
 #[derive(Debug)]
-pub struct TlsStream<S>(tokio_rustls::client::TlsStream<S>);
+pub struct TlsStream(tokio_rustls::client::TlsStream<Socket>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for TlsStream<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+impl tokio_postgres::tls::TlsStream for TlsStream {
+    fn channel_binding(&self) -> tokio_postgres::tls::ChannelBinding {
+        tokio_postgres::tls::ChannelBinding::none()
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl AsyncRead for TlsStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut TaskContext<'_>,
@@ -369,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl AsyncWrite for TlsStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         task: &mut TaskContext<'_>,

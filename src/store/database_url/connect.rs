@@ -6,16 +6,15 @@ use anyhow::Context as _;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, LoadBalanceHosts};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::config::{ChannelBinding, Host, LoadBalanceHosts, TargetSessionAttrs};
+use tokio_postgres::{Client, SimpleQueryMessage, Socket};
 
 use super::DatabaseUrl;
 use crate::store::tls::TlsStream;
 
 /// What drives a [`Client`]: poll it as a future, or by `poll_message` for
 /// notifications. One type with and without TLS.
-pub type Connection =
-    tokio_postgres::Connection<tokio_postgres::Socket, TlsStream<tokio_postgres::Socket>>;
+pub type Connection = tokio_postgres::Connection<Socket, TlsStream>;
 
 /// Why a server that answers is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +96,11 @@ impl DatabaseUrl {
         config
             .port(*port)
             .application_name(application_name)
-            .ssl_mode(tls.tokio_postgres_mode());
+            .ssl_mode(tls.tokio_postgres_mode())
+            // sqlx cannot bind channels.
+            .channel_binding(ChannelBinding::Disable)
+            // It is asked below, with more.
+            .target_session_attrs(TargetSessionAttrs::Any);
         match host {
             Host::Tcp(host) => config.host(host),
             Host::Unix(directory) => config.host_path(directory),
@@ -115,13 +118,14 @@ impl DatabaseUrl {
                 anyhow::bail!("the server ended the connection");
             }
         };
+        let writes = self.config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
         let row = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((row.get(0), row.get(1))),
             _ => None,
         });
         match row {
             Some((Some("f"), Some("off"))) => {}
-            Some((Some("f"), _)) if !self.writes => {}
+            Some((Some("f"), _)) if !writes => {}
             Some((Some("f"), _)) => return Err(Unusable::ReadOnly.into()),
             _ => return Err(Unusable::Standby.into()),
         }

@@ -1,7 +1,7 @@
 //! One reading of a database URL for both drivers.
 //!
-//! tokio-postgres reads the URL, as libpq (psql) does; here the options that it does
-//! not know are taken out before, and sqlx is given what it has read. So both open
+//! tokio-postgres reads the URL, as libpq (psql) does; the options that it does not
+//! know are taken out before (`options.rs`), and sqlx is given what it has read. So both open
 //! the same database as the same user, with the same TLS:
 //!
 //! - What a URL leaves out comes from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`,
@@ -19,16 +19,16 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslNegotiation};
+use tokio_postgres::config::Host;
 
 use url::form_urlencoded::byte_serialize;
 
-use self::given::Given;
+use self::options::Options;
 use super::tls::TlsSettings;
 
 pub use self::connect::{Connection, Unusable};
 
-mod given;
+pub(super) mod options;
 mod connect;
 
 /// How long connecting to a host may take.
@@ -51,8 +51,6 @@ pub struct DatabaseUrl {
     config: Config,
     hosts: Vec<(Host, u16)>,
     tls: TlsSettings,
-    /// Whether a host must let its sessions write by default.
-    writes: bool,
 }
 
 /// What is wrong with a database URL: one sentence, which names the option and
@@ -78,8 +76,6 @@ impl DatabaseUrl {
         url: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, InvalidDatabaseUrl> {
-        // As in libpq, an empty variable is none.
-        let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
         let rest = url
             .strip_prefix("postgres://")
             .or_else(|| url.strip_prefix("postgresql://"))
@@ -96,62 +92,19 @@ impl DatabaseUrl {
                 "`/` and `@` must be written %2F and %40 in the user, password and database",
             ));
         }
-        let mut given = Given::default();
-        let mut others = String::new();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            if !given.take(option)? {
-                others += &format!("&{}", option.replace('@', "%40"));
-            }
-        }
-        let mut config = parsed(&format!(
-            "{credentials}/{database}?{}",
-            others.trim_start_matches('&')
-        ))?;
-        let hosts = given.hosts(authority, &environment)?;
-
-        if config.get_user().is_none_or(str::is_empty) {
-            let user = environment("PGUSER").or_else(os_user);
-            config.user(user.ok_or_else(|| invalid("no user is named"))?);
-        }
-        if config.get_dbname().is_none() {
-            let user = config.get_user().map(str::to_owned);
-            config.dbname(environment("PGDATABASE").or(user).unwrap_or_default());
-        }
-        if config.get_password().is_none_or(<[u8]>::is_empty)
-            && let Some(password) = environment("PGPASSWORD")
-        {
-            config.password(password);
-        }
-        if std::str::from_utf8(config.get_password().unwrap_or_default()).is_err() {
-            return Err(invalid("the password is not UTF-8"));
-        }
-        if config.get_ssl_negotiation() != SslNegotiation::Postgres {
-            return Err(invalid("option `sslnegotiation` must be postgres"));
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(match hosts.as_slice() {
-                [_] => CONNECT_TIMEOUT,
-                _ => CONNECT_TIMEOUT_OF_SEVERAL,
-            });
-        }
-        let (idle, retries, interval) = KEEPALIVE;
-        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
-            config.keepalives_idle(idle);
-        }
-        let retries = given
-            .keepalives_count
-            .or(config.get_keepalives_retries())
-            .unwrap_or(retries);
-        let interval = config.get_keepalives_interval().unwrap_or(interval);
-        config
-            .keepalives_retries(retries)
-            .keepalives_interval(interval)
-            .tcp_user_timeout(given.tcp_user_timeout.unwrap_or(TCP_USER_TIMEOUT));
+        let (options, others) = Options::take(options, environment)?;
+        let mut config = parsed(&format!("{credentials}/{database}?{others}"))?;
+        let address = parsed(&options.address(authority)?)?;
+        let hosts = address.get_hosts().iter().zip(address.get_ports());
+        let hosts: Vec<_> = hosts
+            .map(|(host, port)| located(host, *port))
+            .collect::<Result<_, _>>()?;
+        complete_identity(&mut config, &options)?;
+        complete_limits(&mut config, hosts.len());
         Ok(Self {
-            tls: TlsSettings::read(given.tls, &environment)?,
+            tls: TlsSettings::read(&options, config.get_channel_binding())?,
             config,
             hosts,
-            writes: given.writes,
         })
     }
 
@@ -254,18 +207,72 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Where a server on this machine listens: its socket's directory, if there is
-/// one in the usual places, else `localhost`.
-fn local_host(port: u16) -> String {
-    ["/var/run/postgresql", "/private/tmp", "/tmp"]
-        .into_iter()
-        .find(|directory| {
-            Path::new(directory)
-                .join(format!(".s.PGSQL.{port}"))
-                .exists()
-        })
-        .unwrap_or("localhost")
-        .to_owned()
+/// A host and its port; without a name, where a server on this machine listens: its
+/// socket's directory, if it is in a usual place, else `localhost`.
+fn located(host: &Host, port: u16) -> Result<(Host, u16), InvalidDatabaseUrl> {
+    let allowed = |c: char| c.is_alphanumeric() || "-._:".contains(c);
+    let is_there = |directory: &&str| {
+        Path::new(directory)
+            .join(format!(".s.PGSQL.{port}"))
+            .exists()
+    };
+    let host = match host {
+        _ if port == 0 => return Err(invalid(PORT)),
+        Host::Tcp(name) if name.is_empty() => {
+            let directories = ["/var/run/postgresql", "/private/tmp", "/tmp"];
+            match directories.into_iter().find(is_there) {
+                Some(directory) => Host::Unix(directory.into()),
+                None => Host::Tcp("localhost".to_owned()),
+            }
+        }
+        Host::Tcp(name) if !name.chars().all(allowed) => {
+            return Err(invalid("a host is malformed"));
+        }
+        host => host.clone(),
+    };
+    Ok((host, port))
+}
+
+/// Who connects to what, where the URL does not say it.
+fn complete_identity(config: &mut Config, options: &Options<'_>) -> Result<(), InvalidDatabaseUrl> {
+    if config.get_user().is_none_or(str::is_empty) {
+        let user = options.variable("PGUSER").or_else(os_user);
+        config.user(user.ok_or_else(|| invalid("no user is named"))?);
+    }
+    if config.get_dbname().is_none() {
+        let user = config.get_user().map(str::to_owned);
+        config.dbname(options.variable("PGDATABASE").or(user).unwrap_or_default());
+    }
+    if config.get_password().is_none_or(<[u8]>::is_empty)
+        && let Some(password) = options.variable("PGPASSWORD")
+    {
+        config.password(password);
+    }
+    match std::str::from_utf8(config.get_password().unwrap_or_default()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(invalid("the password is not UTF-8")),
+    }
+}
+
+/// How soon a server that is gone is noticed, where the URL does not say it.
+fn complete_limits(config: &mut Config, hosts: usize) {
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(match hosts {
+            1 => CONNECT_TIMEOUT,
+            _ => CONNECT_TIMEOUT_OF_SEVERAL,
+        });
+    }
+    let (idle, retries, interval) = KEEPALIVE;
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(idle);
+    }
+    let retries = config.get_keepalives_retries().unwrap_or(retries);
+    let interval = config.get_keepalives_interval().unwrap_or(interval);
+    let unacknowledged = config.get_tcp_user_timeout().copied();
+    config
+        .keepalives_retries(retries)
+        .keepalives_interval(interval)
+        .tcp_user_timeout(unacknowledged.unwrap_or(TCP_USER_TIMEOUT));
 }
 
 fn os_user() -> Option<String> {
@@ -280,6 +287,8 @@ pub(in crate::store) fn invalid(message: impl Into<String>) -> InvalidDatabaseUr
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use tokio_postgres::config::TargetSessionAttrs;
 
     use super::*;
     use crate::store::tls::TlsMode;
@@ -348,6 +357,11 @@ mod tests {
                 "",
             ),
             ("postgres://h/x?host=a,b&port=7", "ada@a:7,b:7/x", ""),
+            (
+                "postgres://h:1,[::2]:3,[::4]/x?port=7,8,",
+                "ada@h:7,[::2]:8,[::4]:5432/x",
+                "",
+            ),
         ] {
             let read = read(url).expect(url);
             assert_eq!(read.to_string(), shown, "{url}");
@@ -435,8 +449,11 @@ mod tests {
                    &target_session_attrs=read-write&connect_timeout=3&tcp_user_timeout=4000\
                    &keepalives=1&keepalives_idle=30&keepalives_interval=0&keepalives_count=9&";
         let url = read(url).expect(url);
-        assert!(url.writes);
         let config = &url.config;
+        assert_eq!(
+            config.get_target_session_attrs(),
+            TargetSessionAttrs::ReadWrite
+        );
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(4)));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));
@@ -475,6 +492,8 @@ mod tests {
         let all = read_with("postgres://", &environment).expect("all from there");
         assert_eq!(all.to_string(), "ada@/run/pg:7/space");
         assert_eq!(password_of(&all), "pw");
+        let nothing = read_with("postgres://", &[("PGUSER", "ada")]).expect("this machine");
+        assert!(nothing.to_string().ends_with(":5432/ada"), "{nothing}");
         let some = read_with("postgres://bob:mine@h:1/x", &environment).expect("some from there");
         assert_eq!(some.to_string(), "bob@h:1/x");
         assert_eq!(password_of(&some), "mine");
