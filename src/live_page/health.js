@@ -47,7 +47,9 @@ const health = {
     for (const name of ["database", "listen", "triggers", "lag"]) {
       const said = checks?.[name];
       const isOk = said === "ok";
-      this.pill(name, said === undefined ? "unknown" : isOk ? "ok" : "bad", said ?? "not known");
+      // Without the database nobody knows how they are now.
+      const isOld = isOk && checks.database !== "ok" && name !== "listen";
+      this.pill(name, said === undefined || isOld ? "unknown" : isOk ? "ok" : "bad", isOld ? "ok when last seen" : (said ?? "not known"));
       if (said !== undefined && !isOk) words.push(FAULTS[name](said));
     }
     this.fault = words[0] ?? "";

@@ -15,7 +15,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
 const PAGE: &str = include_str!("page.html");
-const LOOK: &str = include_str!("look.css");
+/// How this page looks, and that of the interface.
+pub(crate) const LOOK: &str = include_str!("look.css");
 const STYLE: &str = include_str!("page.css");
 /// The official client, as its package has it; `socket.io.LICENSE` is beside it.
 const SOCKET_IO: &str = include_str!("socket.io.min.js");

@@ -4,8 +4,10 @@
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
-/// Its HTML, with `{nonce}` where the nonce goes. Nothing that anybody sends
-/// becomes a part of it.
+use crate::live_page::LOOK;
+
+/// Its HTML, with `{nonce}` where the nonce goes, `{look}` where the style that the
+/// pages share, and `{version}`. Nothing that anybody sends becomes a part of it.
 pub(super) struct Page(pub(super) &'static str);
 
 impl IntoResponse for Page {
@@ -19,6 +21,16 @@ impl IntoResponse for Page {
             (header::CONTENT_SECURITY_POLICY, policy),
             (header::REFERRER_POLICY, "no-referrer".to_owned()),
         ];
-        (headers, Html(self.0.replace("{nonce}", &nonce))).into_response()
+        let parts = [
+            ("{nonce}", nonce.as_str()),
+            ("{look}", LOOK),
+            ("{version}", env!("CARGO_PKG_VERSION")),
+        ];
+        let page = parts
+            .into_iter()
+            .fold(self.0.to_owned(), |page, (name, part)| {
+                page.replace(name, part)
+            });
+        (headers, Html(page)).into_response()
     }
 }

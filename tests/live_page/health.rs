@@ -35,6 +35,9 @@ async fn the_page_is_green_only_while_the_server_is_ready() {
 
     server.stop(End::Fast).await;
     browser.health("database", "bad", "").await;
+    browser
+        .health("triggers", "unknown", "ok when last seen")
+        .await;
     browser.is("unready").await;
     browser.sees("The database is away.").await;
     // Whoever acts now is told, where they act, in words.

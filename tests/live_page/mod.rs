@@ -8,3 +8,4 @@ mod health;
 mod changes;
 mod details;
 mod services;
+mod look;
