@@ -30,7 +30,7 @@ use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, Outgoing, loopback};
 use crate::scrape::{self, Limits, Sights};
 use crate::server;
-use crate::sockets::connection::MeteredListener;
+use crate::sockets::connection::LimitedListener;
 use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
@@ -244,7 +244,7 @@ impl App {
             .with_context(|| format!("PORT: listen on {:?}", config.listen))?;
         let address = listener.local_addr().context("read the port")?;
         let listener =
-            MeteredListener::new(listener, connections, WRITE_TIMEOUT, Arc::clone(&metrics));
+            LimitedListener::new(listener, connections, WRITE_TIMEOUT, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         let stop_server = CancellationToken::new();
         let stop_feed = CancellationToken::new();

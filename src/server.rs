@@ -24,7 +24,7 @@ use tracing::debug;
 
 use crate::pace;
 use crate::requests::without_trailing_slash;
-use crate::sockets::connection::MeteredListener;
+use crate::sockets::connection::LimitedListener;
 use crate::unread_body;
 
 /// The largest head of a request; a larger one is answered with 431.
@@ -46,7 +46,7 @@ pub struct Limits {
 /// Serves until `stop`, then finishes the requests that have begun. What became
 /// a websocket is waited for by nobody.
 pub async fn serve(
-    mut listener: MeteredListener,
+    mut listener: LimitedListener,
     router: Router,
     limits: Limits,
     stop: CancellationToken,

@@ -11,7 +11,7 @@ use axum::routing::get;
 use space_events::config::Settings;
 use space_events::metrics::Metrics;
 use space_events::server::{self, Limits};
-use space_events::sockets::connection::MeteredListener;
+use space_events::sockets::connection::LimitedListener;
 use space_events::sockets::places::Places;
 use space_events::unread_body;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +66,7 @@ async fn serve_with(first: Duration, next: Duration) -> (SocketAddr, AbortOnDrop
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let places = Places::new(100, None, metrics.connections());
-    let listener = MeteredListener::new(listener, places, LIMIT, metrics);
+    let listener = LimitedListener::new(listener, places, LIMIT, metrics);
     let slow = get(async || {
         sleep(SHORT * 3 / 2).await;
         "done"

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::filter::Filter;
 use super::frames;
@@ -43,8 +42,6 @@ pub struct Client {
     pub positions: Positions,
     /// Which events it hears.
     pub filter: Filter,
-    /// Cancelled when it is gone.
-    pub closed: CancellationToken,
     /// The number of its next recent event, while it is in the lane.
     next: AtomicU64,
     /// The position that it was told last, and when.
@@ -58,7 +55,6 @@ impl Client {
         session: Arc<Session>,
         turn: Turn,
         asked: (Positions, Filter),
-        closed: CancellationToken,
     ) -> Self {
         let (positions, filter) = asked;
         Self {
@@ -67,7 +63,6 @@ impl Client {
             turn,
             positions,
             filter,
-            closed,
             next: AtomicU64::new(0),
             told: Mutex::default(),
         }
@@ -91,6 +86,11 @@ impl Client {
     /// Sets the number of its next recent event.
     pub fn set_next(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
+    }
+
+    /// Whether nothing will be written for it any more.
+    pub fn is_gone(&self) -> bool {
+        self.session.link().is_gone(self.turn)
     }
 
     /// Writes frames to its websocket now, or says what is in the way.

@@ -1,4 +1,5 @@
-//! A TCP connection that gives up on a peer that takes nothing.
+//! TCP connections: as many as there may be, each giving up on a peer that takes
+//! nothing.
 //!
 //! The Engine.IO writer waits for ever for a client that does not read, and
 //! nothing above it can free that connection: this layer does, by an error once
@@ -26,9 +27,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is logged that no more connections are taken.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Accepts connections that count.
+/// Accepts as many connections as there are places.
 #[derive(Debug)]
-pub struct MeteredListener {
+pub struct LimitedListener {
     listener: TcpListener,
     places: Places,
     write_timeout: Duration,
@@ -37,7 +38,7 @@ pub struct MeteredListener {
     warned: Option<Instant>,
 }
 
-impl MeteredListener {
+impl LimitedListener {
     /// A connection for which there is no place is closed at once; one whose peer
     /// takes nothing for `write_timeout`, then.
     pub fn new(
@@ -159,7 +160,7 @@ impl Tcp {
     }
 }
 
-/// A TCP connection that counts.
+/// A TCP connection that has a place.
 #[derive(Debug)]
 pub struct Connection {
     tcp: Arc<Tcp>,

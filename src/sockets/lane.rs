@@ -79,7 +79,7 @@ impl Lane {
         let mut state = self.lock();
         let cursor = state.cursor.as_ref().ok_or(Gone)?;
         // Whoever is gone was looked for here before, or will be.
-        if client.closed.is_cancelled() {
+        if client.is_gone() {
             return Err(Gone);
         }
         if next < cursor.next() {
@@ -248,9 +248,7 @@ impl Lane {
         let clients: Vec<_> = {
             let mut state = self.lock();
             // Should one have gone unnoticed.
-            state
-                .clients
-                .retain(|_, client| !client.closed.is_cancelled());
+            state.clients.retain(|_, client| !client.is_gone());
             self.count(&state);
             let next = state.cursor.as_ref().map(Cursor::next);
             let clients = state.clients.values();

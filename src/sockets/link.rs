@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::Tcp;
 use super::wire::{Put, Turn, Wire};
@@ -20,12 +19,12 @@ use super::wire::{Put, Turn, Wire};
 #[derive(Debug, Default)]
 pub struct Link {
     state: Mutex<State>,
-    /// Woken when the upper layer has written, or an answer to a poll was taken.
+    /// Woken when the upper layer has written, an answer to a poll was taken, or a
+    /// client is gone.
     progress: Notify,
     hung_up: AtomicBool,
     /// Woken when it is hung up.
     reader: AtomicWaker,
-    closed: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +62,6 @@ impl Link {
     pub fn close(&self) {
         self.lock().tcp = Websocket::Gone;
         self.progress.notify_waiters();
-        self.closed.cancel();
-    }
-
-    /// Cancelled when the connection of its websocket is gone.
-    pub fn closed(&self) -> &CancellationToken {
-        &self.closed
     }
 
     /// Ends the websocket as if its peer had: whoever reads from it finds the end.
@@ -93,6 +86,26 @@ impl Link {
     /// Nothing is written for this client any more.
     pub fn leave(&self, client: Turn) {
         self.lock().wire.leave(client);
+        self.progress.notify_waiters();
+    }
+
+    /// Whether nothing will be written for this client any more.
+    pub fn is_gone(&self, client: Turn) -> bool {
+        let state = self.lock();
+        matches!(state.tcp, Websocket::Gone) || state.wire.is_gone(client)
+    }
+
+    /// Waits until nothing will be written for this client any more.
+    pub async fn gone(&self, client: Turn) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.is_gone(client) {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// Packets went to the client in the answer to a poll.

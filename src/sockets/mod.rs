@@ -30,7 +30,6 @@ use socketioxide::handler::{ConnectHandler as _, DisconnectHandler};
 use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
@@ -60,7 +59,7 @@ const MAX_INCOMING_BYTES: usize = 16 * 1024;
 /// The most that a POST may hold, and an answer to a poll with more than one packet.
 const MAX_PAYLOAD_BYTES: u64 = 64 * 1024;
 /// What a client's websocket reads at a time; clients send next to nothing.
-const READ_BUFFER_BYTES: usize = 1024;
+const READ_BUFFER_BYTES: usize = 256;
 /// How long a session may take until it has joined a namespace; a position is checked
 /// meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +93,6 @@ pub struct Options {
 pub struct Sockets {
     io: SocketIo,
     lane: Arc<Lane>,
-    stop: CancellationToken,
 }
 
 impl Sockets {
@@ -123,7 +121,6 @@ impl Sockets {
         let sockets = Self {
             io: io.clone(),
             lane: Arc::new(Lane::new(Arc::clone(&sources))),
-            stop: CancellationToken::new(),
         };
         // Some client libraries open it, and hear nothing on it.
         io.ns("/", async || {});
@@ -138,7 +135,6 @@ impl Sockets {
             access: options.access,
             keys: Arc::clone(&options.keys),
             lane: Arc::clone(&sockets.lane),
-            stop: sockets.stop.clone(),
         });
         let admit = {
             let handshake = Arc::clone(&handshake);
@@ -163,20 +159,17 @@ impl Sockets {
         Arc::clone(&self.lane)
     }
 
-    /// Ends the websockets of all clients, within two seconds. Nobody takes leave by
-    /// Engine.IO's own packet: python-socketio would not come back after it. For the
-    /// same reason a poll that waits is not answered.
+    /// Ends the websockets of all clients, and their tasks, within two seconds. Nobody
+    /// takes leave by Engine.IO's own packet: python-socketio would not come back after
+    /// it. For the same reason a poll that waits is not answered.
     pub async fn close(self) {
         self.lane.tasks.close();
         let clients = self.io.of(NAMESPACE).map(|clients| clients.sockets());
         for socket in clients.unwrap_or_default() {
-            let session = Session::of(&socket);
-            let link = session.as_deref().map(Session::link);
-            if let Some(link) = link.filter(|link| link.is_websocket()) {
-                link.hang_up();
+            if let Some(session) = Session::of(&socket) {
+                session.link().hang_up();
             }
         }
-        self.stop.cancel();
         let _ = timeout(CLOSE_TIMEOUT, self.lane.tasks.wait()).await;
         info!("the sockets are closed");
     }
@@ -226,13 +219,11 @@ struct Handshake {
     access: Access,
     keys: Arc<ApiKeys>,
     lane: Arc<Lane>,
-    stop: CancellationToken,
 }
 
 /// What happens when a client leaves the namespace.
 struct Leaving {
     turn: Turn,
-    closed: CancellationToken,
     lane: Arc<Lane>,
 }
 
@@ -252,7 +243,6 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
         if let Some(reason) = ended(reason) {
             self.lane.sources.metrics.ended(reason);
         }
-        self.closed.cancel();
         if let Some(session) = Session::of(&socket) {
             session.link().leave(self.turn);
         }
@@ -266,7 +256,6 @@ impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
 struct Admitted {
     subscription: Arc<std::sync::Mutex<Option<(Asked, Subscription)>>>,
     turn: Turn,
-    closed: CancellationToken,
 }
 
 /// What a client's handshake asked for.
@@ -304,23 +293,15 @@ impl Handshake {
         };
         let organization = self.organization(socket, auth)?;
         let subscription = self.subscription(organization, auth).await?;
-        // The connection may go before anybody can be told.
         let session = Session::of(socket);
-        let link = session.as_deref().map(Session::link);
-        let closed = match link.filter(|link| link.is_websocket()) {
-            Some(link) => link.closed().child_token(),
-            None => self.stop.child_token(),
-        };
-        let turn = link.map_or(0, link::Link::admit);
+        let turn = session.map_or(0, |session| session.link().admit());
         socket.on_disconnect(Leaving {
             turn,
-            closed: closed.clone(),
             lane: Arc::clone(&self.lane),
         });
         socket.extensions.insert(Admitted {
             subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
             turn,
-            closed,
         });
         Ok(())
     }
@@ -425,9 +406,12 @@ impl Handshake {
         else {
             return;
         };
+        // The program stops.
+        if self.lane.tasks.is_closed() {
+            return;
+        }
         self.note_joined(&socket, asked.0, &subscription);
-        let Admitted { turn, closed, .. } = admitted;
-        let client = Client::new(socket, session, turn, asked, closed);
+        let client = Client::new(socket, session, admitted.turn, asked);
         self.lane.serve(Arc::new(client), subscription);
     }
 }

@@ -135,7 +135,7 @@ pub async fn serve(client: Arc<Client>, subscription: Subscription, lane: Arc<La
             biased;
             // It is in the lane, or gone.
             _ = subscriber.run() => {}
-            () = client.closed.cancelled() => {}
+            () = served.session.link().gone(served.turn) => {}
         }
     };
     unless_it_panics(serving, &served.session, &metrics).await;

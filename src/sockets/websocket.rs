@@ -245,18 +245,22 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::sockets::connection::MeteredListener;
+    use crate::sockets::connection::LimitedListener;
     use crate::sockets::frames::push_position;
     use crate::sockets::link::Gone;
     use crate::sockets::places::Places;
     use crate::sockets::session::Sessions;
 
     const LIMIT: Duration = Duration::from_secs(60);
+    /// With much less, TCP waits for its own timers.
+    const BUFFER_BYTES: u32 = 8 * 1024;
 
-    /// A websocket over a real connection whose buffers are as small as can be.
+    /// A websocket over a real connection with small buffers.
     async fn connect(write_timeout: Duration) -> (Stream, Arc<Session>, TcpStream, Arc<Metrics>) {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_send_buffer_size(1).expect("a buffer size");
+        socket
+            .set_send_buffer_size(BUFFER_BYTES)
+            .expect("a buffer size");
         socket
             .bind(([127, 0, 0, 1], 0).into())
             .expect("a free port");
@@ -265,9 +269,11 @@ mod tests {
         let places = || Places::new(1, None, Default::default());
         let metrics = Arc::new(Metrics::default());
         let mut listener =
-            MeteredListener::new(listener, places(), write_timeout, Arc::clone(&metrics));
+            LimitedListener::new(listener, places(), write_timeout, Arc::clone(&metrics));
         let client = TcpSocket::new_v4().expect("a socket");
-        client.set_recv_buffer_size(1).expect("a buffer size");
+        client
+            .set_recv_buffer_size(BUFFER_BYTES)
+            .expect("a buffer size");
         let (client, connection) = tokio::join!(client.connect(address), listener.accept());
         let session = Arc::new(Sessions::new(places())).begin(IpAddr::from([127, 0, 0, 1]));
         let session = session.expect("a place");
@@ -307,6 +313,10 @@ mod tests {
                 }
                 let pong = text(&format!("upper {number}{}", ".".repeat(number % 300)));
                 stream.write_all(&pong).await.expect("written");
+                if number % 10 == 0 {
+                    // What it waits with goes first: it must not wait all the time.
+                    sleep(Duration::from_millis(1)).await;
+                }
             }
             stream
         });

@@ -72,6 +72,11 @@ impl Wire {
         self.left = self.left.max(client);
     }
 
+    /// Whether nothing will be written for this client any more.
+    pub fn is_gone(&self, client: Turn) -> bool {
+        self.is_closing || client <= self.left
+    }
+
     /// Nothing is written for anybody any more, but what the upper layer has.
     pub fn close(&mut self) {
         self.is_closing = true;
@@ -101,7 +106,7 @@ impl Wire {
         frames: &Bytes,
         mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> Put {
-        if self.is_closing || client <= self.left {
+        if self.is_gone(client) {
             return Put::Never;
         }
         match self.flush(&mut write) {
