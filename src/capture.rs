@@ -2,7 +2,8 @@
 //! made them, or are made so again.
 //!
 //! `ALTER TABLE … DISABLE TRIGGER ALL` and back, as restores with
-//! `--disable-triggers` do, silently resets how a trigger fires.
+//! `--disable-triggers` do, silently resets how a trigger fires. What asks the
+//! database fails while it is away.
 
 use std::time::Duration;
 
@@ -40,20 +41,12 @@ pub async fn run(pool: Pool, stop: CancellationToken) {
 
 /// What is not as it should be. Changes nothing, so that whoever asks often holds
 /// nobody up.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn look(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
     let mut tx = store::begin_read(pool).await?;
     store::capture::faults(&mut tx).await
 }
 
 /// Repairs what is not as it should be, and returns what could not be repaired.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn check(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
     let mut left = Vec::new();
     for fault in look(pool).await? {

@@ -24,10 +24,6 @@ pub struct Place {
 }
 
 /// Where the journal is, in the snapshot of the statement or transaction.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
     sqlx::query_as(
         "select s.now::text as snapshot,
@@ -48,10 +44,6 @@ pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
 
 /// When each of these transactions committed; without those of which Postgres does
 /// not know it: it keeps the times only with `track_commit_timestamp`, and not for ever.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn commit_times(
     executor: impl PgExecutor<'_>,
     xids: &[u64],
@@ -77,10 +69,6 @@ pub async fn commit_times(
 /// Gives the journal a new identity and empties it, if it was written in another
 /// cluster or database: its transaction ids mean nothing here, and those from the
 /// future would be new at every read. Returns whether it was so.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let mut tx = connection
         .begin_with("begin isolation level read committed read write")
@@ -138,10 +126,6 @@ pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
 }
 
 /// The key of the journal.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn key(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<u8>> {
     sqlx::query_scalar("select key from space_events.journal")
         .fetch_one(executor)
@@ -149,10 +133,6 @@ pub async fn key(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<u8>> {
 }
 
 /// Whether this transaction may prune: one at a time does, until it ends.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn try_prune_lock(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('space_events prune'))")
         .fetch_one(executor)
@@ -160,10 +140,6 @@ pub async fn try_prune_lock(executor: impl PgExecutor<'_>) -> sqlx::Result<bool>
 }
 
 /// Drops the marks from the future. Returns how many there were.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn drop_marks_from_the_future(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
     let dropped = sqlx::query("delete from space_events.marks where taken_at > clock_timestamp()")
         .execute(executor)
@@ -172,10 +148,6 @@ pub async fn drop_marks_from_the_future(executor: impl PgExecutor<'_>) -> sqlx::
 }
 
 /// Takes a mark, unless the last one is younger than `interval_s` seconds.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn mark(executor: impl PgExecutor<'_>, interval_s: f64) -> sqlx::Result<()> {
     sqlx::query(
         "insert into space_events.marks (max_id)
@@ -200,10 +172,6 @@ pub async fn mark(executor: impl PgExecutor<'_>, interval_s: f64) -> sqlx::Resul
 ///
 /// What may be gone ends at the newest row that goes, not at the mark: whoever has
 /// seen that row can go on from there.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Result<()> {
     sqlx::query(
         "with mark as (
@@ -259,10 +227,6 @@ pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Re
 /// cleared away, for as long as somebody may still see it. And the rows are found in
 /// the order of their ids, in this transaction: a plan that sorts them reads all that
 /// are left, however few go.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn prune(tx: &mut Transaction, after_id: i64, limit: i64) -> sqlx::Result<(i64, i64)> {
     sqlx::raw_sql("set local enable_sort = off; set local enable_bitmapscan = off")
         .execute(&mut *tx)
@@ -308,10 +272,6 @@ pub struct Vitals {
 }
 
 /// How the journal is.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn vitals(executor: impl PgExecutor<'_>) -> sqlx::Result<Vitals> {
     sqlx::query_as(
         "select

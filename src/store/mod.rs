@@ -3,6 +3,9 @@
 //! Behind a transaction pooler what is set on a session belongs to somebody else a
 //! moment later: limits are set inside transactions, and so is that nothing is
 //! compiled. Names are qualified, whatever the `search_path`.
+//!
+//! Everything here fails while the database is away. A function's `# Errors` tell
+//! what else can make it fail; where there are none, nothing does.
 
 pub mod database_url;
 pub mod tls;
@@ -21,10 +24,6 @@ pub use transaction::Transaction;
 use pool::Begin;
 
 /// Begins a transaction that reads: all of it sees one snapshot.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn begin_read(pool: &Pool) -> sqlx::Result<Transaction> {
     // `read write` is refused by a standby, which must not be read: its snapshots
     // list no transactions that are in progress.
@@ -39,20 +38,12 @@ pub async fn begin_read(pool: &Pool) -> sqlx::Result<Transaction> {
 
 /// Begins a transaction for a change of a few rows: a lock is waited for up to
 /// 4 s, a statement may take 5 s.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn begin(pool: &Pool) -> sqlx::Result<Transaction> {
     pool.begin(Begin::Explicitly(BEGIN)).await
 }
 
 /// As [`begin`], for a change by one statement: where connections keep a session,
 /// the statement begins and commits the transaction, without round trips of its own.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn begin_one_statement(pool: &Pool) -> sqlx::Result<Transaction> {
     pool.begin(Begin::OneStatement { otherwise: BEGIN }).await
 }
@@ -64,10 +55,6 @@ const BEGIN: &str = "begin isolation level read committed read write; \
 
 /// Begins a transaction for a change of any number of rows: a lock is waited
 /// for up to 4 s, a statement may take two minutes.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn begin_long(pool: &Pool) -> sqlx::Result<Transaction> {
     pool.begin(Begin::Explicitly(
         "begin isolation level read committed read write; \

@@ -63,10 +63,6 @@ pub struct PricingRow {
 /// without a pricing stands for a service without such pricings, and there is none if
 /// there is no such enabled service. The documents come with them if they are stored
 /// in `most_bytes` together, else only those in the first `first_bytes`.
-///
-/// # Errors
-///
-/// The database is away.
 pub fn list<'e>(
     executor: impl PgExecutor<'e> + 'e,
     organization: &'e Organization,
@@ -119,10 +115,6 @@ pub fn list<'e>(
 }
 
 /// These pricings, oldest first, with their documents.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn read(executor: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<Vec<PricingRow>> {
     sqlx::query_as(concat!(
         "
@@ -162,10 +154,6 @@ impl<T> Found<T> {
 }
 
 /// The document of one pricing.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn document(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
@@ -195,10 +183,6 @@ pub async fn document(
 }
 
 /// The file of one pricing; `Pricing(None)` if it was inserted without one.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn source(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
@@ -256,10 +240,6 @@ pub async fn insert(
 }
 
 /// Whether a version is offered; `None` if the service has no such version.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn availability(
     executor: impl PgExecutor<'_>,
     service: &ServiceRow,
@@ -303,10 +283,6 @@ pub async fn change_availability(
 }
 
 /// Archives every active pricing of a service.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query(
         "
@@ -352,10 +328,6 @@ pub async fn set_aside(
 
 /// Deletes an archived version. `false`, and nothing deleted, if it is active or
 /// not there.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn delete_archived(
     executor: impl PgExecutor<'_>,
     service: &ServiceRow,

@@ -136,10 +136,6 @@ macro_rules! select_service {
 }
 
 /// The services of a page, ordered by name.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn list(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
@@ -177,10 +173,6 @@ pub async fn list(
 }
 
 /// The enabled service of this name, in any case.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn find(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
@@ -235,10 +227,6 @@ pub async fn insert(
 }
 
 /// The row of this name, in any case, disabled or not, without a lock.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn peek(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
@@ -312,10 +300,6 @@ pub async fn lock_whole(
 }
 
 /// Whether two names are the same but for case.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn same_name(
     executor: impl PgExecutor<'_>,
     one: &str,
@@ -329,10 +313,6 @@ pub async fn same_name(
 }
 
 /// Notes that a pricing of the service was deleted.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn touch(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set updated_at = now() where id = $1")
         .bind(service.id)
@@ -361,10 +341,6 @@ pub async fn rename(
 }
 
 /// Disables a service.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn disable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set disabled = true, updated_at = now() where id = $1")
         .bind(service.id)
@@ -374,10 +350,6 @@ pub async fn disable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sql
 }
 
 /// Enables a service; its active pricings are announced.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn enable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set disabled = false, updated_at = now() where id = $1")
         .bind(service.id)
@@ -388,10 +360,6 @@ pub async fn enable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx
 
 /// Deletes all services of an organisation, disabled ones too, and by cascade their
 /// pricings; gives back how many services there were.
-///
-/// # Errors
-///
-/// The database is away.
 pub async fn delete_all(
     executor: impl PgExecutor<'_>,
     organization: &Organization,

@@ -1,8 +1,8 @@
 //! One reading of a database URL for both drivers.
 //!
 //! tokio-postgres reads the URL, as libpq (psql) does; the options that it does not
-//! know are taken out before (`options.rs`), and sqlx is given what it has read. So both open
-//! the same database as the same user, with the same TLS:
+//! know are taken out before (`options.rs`), and sqlx is given what it has read. So
+//! both open the same database as the same user, with the same TLS:
 //!
 //! - What a URL leaves out comes from `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`,
 //!   `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY`;
