@@ -13,6 +13,7 @@ pub mod pricing_url;
 mod request;
 mod outgoing;
 mod pricing_list;
+mod public_url;
 mod snapshot;
 mod api_key;
 pub mod loopback;
@@ -68,7 +69,10 @@ pub struct Api {
 pub fn router(api: Api) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
     let bound = middleware::from_fn_with_state(api.outgoing.clone(), outgoing::bound);
-    let services = openapi::guarded(services::routes().merge(pricings::routes()))
+    let services = services::routes()
+        .merge(pricings::routes())
+        .merge(public_url::routes());
+    let services = openapi::guarded(services)
         .route_layer(bound.clone())
         .route_layer(authorize.clone());
     let history = openapi::guarded(history::routes())

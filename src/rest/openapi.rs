@@ -18,6 +18,7 @@ use super::Api;
 use super::api_key::needed_scope;
 use super::error::ErrorBody;
 use super::history::Order;
+use super::pricings::Format;
 use super::snapshot::EventPosition;
 use crate::api_key::Scope;
 use crate::readiness;
@@ -152,7 +153,8 @@ Services and their pricings. Whatever changes them, here or in SQL, every Socket
 about it: see `asyncapi.json`.
 
 The paths of services and pricings are at the root too, without `/api/v1`: \
-`POST /services` is `POST /api/v1/services`. Every failed request is answered with \
+`POST /services` is `POST /api/v1/services`. For a key of an organisation they are under its id \
+too: `/api/v1/organizations/{organization}/services`, with 403 where it is not the key's. Every failed request is answered with \
 `{\"error\": …}`, one sentence: a path that is not there with 404, a method that a path does not \
 know with 405. HEAD is answered as GET is, without a body.";
 
@@ -170,7 +172,7 @@ pub(super) fn outline() -> OpenApi {
             (name = "interface", description = "These documents."),
         ),
         components(
-            schemas(Availability, ErrorBody, EventPosition, NameOrder, Order),
+            schemas(Availability, ErrorBody, EventPosition, Format, NameOrder, Order),
             responses(Invalid, Unauthorized, Forbidden, NotFound, MethodNotAllowed, Conflict, TooLarge, Unsupported, Unavailable),
         ),
     )]

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,9 +35,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// `/services/{serviceName}/pricings/{version}`
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PricingPath {
-    service_name: String,
-    version: String,
+pub(super) struct PricingPath {
+    pub(super) service_name: String,
+    pub(super) version: String,
 }
 
 /// Lists the pricing documents of a service, oldest first.
@@ -157,12 +158,14 @@ pub(super) async fn insert(
 
 /// Reads a pricing document.
 ///
-/// With `Accept: application/yaml` it is the file as it was uploaded.
+/// With `format=yaml`, or else with `Accept: application/yaml`, it is the file as it was
+/// uploaded.
 #[utoipa::path(
     get, path = "/services/{serviceName}/pricings/{version}", operation_id = "readPricing", tag = "pricings",
     params(
         ("serviceName" = String, Path, example = "Zoom", description = "in any case"),
         ("version" = String, Path, example = "2024"),
+        ("format" = Option<Format>, Query, description = "as the header `Accept` says by default"),
     ),
     responses(
         (status = 200, description = "the document", content((PricingDocument = "application/json"), (Pricing2Yaml = "application/yaml")), headers(("Event-Position" = EventPosition))),
@@ -174,38 +177,71 @@ async fn show(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
     path: PathParams<PricingPath>,
+    query: QueryParams,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let PathParams(PricingPath {
-        service_name,
-        version,
-    }) = path;
+    let PathParams(pricing) = path;
+    let wants_yaml = match query.get("format") {
+        None => request::prefers_yaml(&headers),
+        Some("yaml") => true,
+        Some("json") => false,
+        Some(_) => {
+            let sentence = "the parameter `format` must be json or yaml";
+            return Err(Error::Invalid(sentence.to_owned()));
+        }
+    };
     let vary = [(header::VARY, "accept")];
-    if request::prefers_yaml(&headers) {
-        let (position, source) = settle(USUAL_LIMIT, async || {
-            let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-            let source =
-                store::pricings::source(&mut tx, &organization, &service_name, &version).await?;
-            Ok((position, source))
-        })
-        .await?;
-        let file = found(source, &service_name, &version)?.ok_or_else(|| {
-            Error::NotFound(format!(
-                "file not found: pricing `{version}` has none; ask for application/json"
-            ))
-        })?;
+    if wants_yaml {
+        let (position, file) = file(&api, &organization, &pricing).await?;
         let media_type = [(header::CONTENT_TYPE, "application/yaml")];
         return Ok((vary, position, media_type, file).into_response());
     }
+    let PricingPath {
+        service_name,
+        version,
+    } = &pricing;
     let (position, document) = settle(USUAL_LIMIT, async || {
         let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
         let document =
-            store::pricings::document(&mut tx, &organization, &service_name, &version).await?;
+            store::pricings::document(&mut tx, &organization, service_name, version).await?;
         Ok((position, document))
     })
     .await?;
-    let document = found(document, &service_name, &version)?;
+    let document = found(document, service_name, version)?;
     Ok((vary, position, Json(document)).into_response())
+}
+
+/// How a pricing is answered.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "the query is read by hand")]
+pub(super) enum Format {
+    Json,
+    Yaml,
+}
+
+/// The file of a pricing, as it was uploaded.
+pub(super) async fn file(
+    api: &Api,
+    organization: &Organization,
+    pricing: &PricingPath,
+) -> Result<(EventPosition, Vec<u8>), Error> {
+    let PricingPath {
+        service_name,
+        version,
+    } = pricing;
+    let (position, source) = settle(USUAL_LIMIT, async || {
+        let Snapshot { mut tx, position } = Snapshot::take(api).await?;
+        let source = store::pricings::source(&mut tx, organization, service_name, version).await?;
+        Ok((position, source))
+    })
+    .await?;
+    let file = found(source, service_name, version)?.ok_or_else(|| {
+        Error::NotFound(format!(
+            "file not found: pricing `{version}` has none; ask for application/json"
+        ))
+    })?;
+    Ok((position, file))
 }
 
 fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Error> {

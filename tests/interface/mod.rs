@@ -4,7 +4,7 @@
 mod events;
 mod generated;
 mod judges;
-mod requests;
+pub mod requests;
 
 use jsonschema::Draft;
 use reqwest::Method;

@@ -30,6 +30,7 @@ const SERVICES: &str = "/services";
 const SERVICE: &str = "/services/{serviceName}";
 const PRICINGS: &str = "/services/{serviceName}/pricings";
 const PRICING: &str = "/services/{serviceName}/pricings/{version}";
+const PUBLIC_URL: &str = "/services/{serviceName}/pricings/{version}/public-url";
 
 /// Holds answers against a document, and remembers which it saw.
 struct Judge {
@@ -226,7 +227,7 @@ async fn run_through(app: &TestApp, database: &Database, judge: &mut Judge, key:
     }
 }
 
-type Case = (
+pub type Case = (
     &'static str,
     &'static str,
     &'static str,
@@ -237,7 +238,7 @@ type Case = (
 );
 
 /// Requests in order: method, path, its parameters, query, body; and the status.
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let yaml = |name, version| Some(("application/yaml", pricing(name, version)));
     let json = |text: &str| Some(("application/json", text.to_owned()));
     let other = || Some(("text/plain", "x".to_owned()));
@@ -319,6 +320,11 @@ fn cases() -> Vec<Case> {
         ("GET", PRICING, "Zoom", "2024", "", None, 200),
         ("GET", PRICING, "Zoom", "%FF", "", None, 400),
         ("GET", PRICING, "Zoom", "none", "", None, 404),
+        ("GET", PRICING, "Zoom", "2024", "?format=yaml", None, 200),
+        ("GET", PRICING, "Zoom", "2024", "?format=x", None, 400),
+        ("GET", PUBLIC_URL, "zoom", "2024", "", None, 200),
+        ("GET", PUBLIC_URL, "Zoom", "%FF", "", None, 400),
+        ("GET", PUBLIC_URL, "Zoom", "none", "", None, 404),
         ("DELETE", PRICING, "Zoom", "2024", "", None, 204),
         ("DELETE", PRICING, "Zoom", "%00", "", None, 400),
         ("DELETE", PRICING, "Zoom", "2024", "", None, 404),
@@ -454,7 +460,7 @@ async fn what_is_routed_is_described_and_nothing_else() {
         .map(str::to_owned)
         .collect();
     assert!(routed.insert("/readyz".to_owned()));
-    // At the root they are described in a sentence.
+    // At the root and below an organisation they are described in a sentence.
     let services: Vec<String> = described
         .iter()
         .filter_map(|path| path.strip_prefix("/api/v1"))
@@ -463,6 +469,8 @@ async fn what_is_routed_is_described_and_nothing_else() {
         .collect();
     for path in services {
         assert!(routed.remove(&path), "{path} is not at the root");
+        let alias = format!("/api/v1/organizations/{{organization}}{path}");
+        assert!(routed.remove(&alias), "{alias} is not there");
     }
     assert_eq!(routed, described);
     app.stop().await;

@@ -1,5 +1,6 @@
 //! Organisations: each hears, reads and changes what is its own, and nothing else.
 
+mod apart;
 mod capture;
 mod upgrade;
 

@@ -175,3 +175,50 @@ async fn a_pricing_by_url_is_listed_with_its_url() {
     assert_eq!(post("bad.yml").await.0, 400);
     assert_eq!(post("none.yml").await.0, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_where_its_public_url_says() {
+    let server = Server::start().await;
+    let yaml = pricing("a/b é", "2024 %?");
+    assert_eq!(server.upload("/services", "a/b é", "2024 %?").await.0, 201);
+    for prefix in ["", "/api/v1"] {
+        let pricing = format!("{prefix}/services/A%2fb%20%C3%A9/pricings/2024%20%25%3F");
+        let body = server.get(&format!("{pricing}/public-url")).await;
+        let path = "/api/v1/services/A%2Fb%20%C3%A9/pricings/2024%20%25%3F?format=yaml";
+        let url = format!("http://{}{path}", server.app.address);
+        assert_eq!(body, json!({ "path": path, "url": url }));
+        let file = server.request("GET", path).send().await.expect("an answer");
+        assert_eq!(file.headers()["content-type"], "application/yaml");
+        assert_eq!(file.text().await.expect("a file"), yaml);
+        let json = server.get(&format!("{pricing}?format=json")).await;
+        assert_eq!(json["saasName"], "a/b é");
+        let behind = server
+            .request("GET", &format!("{pricing}/public-url/"))
+            .header("x-forwarded-proto", "https")
+            .header("host", "localhost:1");
+        let (status, body) = answer(behind).await;
+        assert_eq!(
+            (status, &body["url"]),
+            (200, &json!(format!("https://localhost:1{path}")))
+        );
+    }
+    server
+        .database
+        .sql("insert into pricings (service_name, version) values ('a/b é', 'by hand')")
+        .await;
+    for path in [
+        "/services/a%2fb%20%C3%A9/pricings/by%20hand",
+        "/services/none/pricings/1",
+        "/services/a%2fb%20%C3%A9/pricings/none",
+    ] {
+        let (status, body) = server.call("GET", &format!("{path}/public-url")).await;
+        assert_eq!(status, 404);
+        assert!(
+            body["error"]
+                .as_str()
+                .expect("a sentence")
+                .contains("not found"),
+            "{body}"
+        );
+    }
+}
