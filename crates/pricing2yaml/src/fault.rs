@@ -12,7 +12,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// For refusals that have no place of their own.
+    /// For faults that have no place of their own.
     pub(crate) const START: Place = Place { line: 1, column: 1 };
 
     /// Right after `text`, which begins the document.
@@ -37,7 +37,7 @@ impl Place {
 ///
 /// Displayed as `line 4, column 10: version: a text expected, found the number
 /// 2024: put it in quotes`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     place: Place,
     /// Grows from the inside out, so that a sound document pays nothing for it.
@@ -77,6 +77,8 @@ impl Fault {
         self
     }
 }
+
+impl std::error::Error for Fault {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

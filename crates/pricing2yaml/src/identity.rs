@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::fault::Fault;
-use super::node::{Map, Node, Value};
-use super::syntax;
-use super::timestamp;
+use crate::fault::Fault;
+use crate::node::{Map, Node, Value};
+use crate::syntax;
+use crate::timestamp;
 
 /// How long names and versions may be, in UTF-16 units as in JavaScript.
 const MAX_UNITS: usize = 255;
@@ -114,8 +114,8 @@ fn trim(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
     use super::*;
+    use crate::read;
 
     /// Name, version and date of a document of this head, or why it is refused.
     fn identity_of(head: &str) -> Result<(String, String, String), String> {
@@ -166,17 +166,11 @@ mod tests {
 
     #[test]
     fn versions_are_taken_as_they_are() {
-        for (version, expected) in [
-            ("\"2024\"", "2024"),
-            ("'1.0'", "1.0"),
-            ("1.0.0", "1.0.0"),
-            ("2024_beta", "2024_beta"),
-            ("\" V1 \"", " V1 "),
-            ("!!str 2024", "2024"),
-            ("2024-3-5", "2024-3-5"),
-            ("yes", "yes"),
-            ("\"2.0\"", "2.0"),
-        ] {
+        for (version, expected) in table! {
+            "\"2024\"" => "2024", "'1.0'" => "1.0", "1.0.0" => "1.0.0",
+            "2024_beta" => "2024_beta", "\" V1 \"" => " V1 ", "!!str 2024" => "2024",
+            "2024-3-5" => "2024-3-5", "yes" => "yes", "\"2.0\"" => "2.0",
+        } {
             let head = format!("createdAt: 2024-03-05\nversion: {version}");
             assert_eq!(version_of(&head), Ok(expected.into()), "{version}");
         }

@@ -2,9 +2,9 @@
 
 use serde_json::Number;
 
-use super::fault::Fault;
-use super::node::{Node, Value};
-use super::timestamp;
+use crate::fault::Fault;
+use crate::node::{Node, Value};
+use crate::timestamp;
 
 /// What SPACE keeps for "unlimited": `.inf` in a document.
 const UNLIMITED: i64 = 100_000_000;
@@ -59,27 +59,19 @@ fn number(value: f64) -> Option<Number> {
 mod tests {
     use serde_json::json;
 
-    use super::super::{assert_refused, json_of};
+    use crate::{assert_refused, json_of};
 
     #[test]
     fn numbers_and_dates_become_javascripts_and_infinity_is_unlimited() {
-        for (yaml, expected) in [
-            ("10", json!(10)),
-            ("1.0", json!(1)),
-            ("-0.0", json!(0)),
-            ("12.5", json!(12.5)),
-            ("1e3", json!(1000)),
-            ("0x1F", json!(31)),
-            ("9007199254740993", json!(9_007_199_254_740_992_i64)),
-            ("-9223372036854775808", json!(-9_223_372_036_854_775_808.0)),
-            ("10000000000000000000", json!(1e19)),
-            ("[.inf, 1e999]", json!([100_000_000, 100_000_000])),
-            ("2024-03-15", json!("2024-03-15T00:00:00.000Z")),
-            (
-                "2024-03-15 01:02:03+01:00",
-                json!("2024-03-15T00:02:03.000Z"),
-            ),
-        ] {
+        for (yaml, expected) in table! {
+            "10" => json!(10), "1.0" => json!(1), "-0.0" => json!(0), "12.5" => json!(12.5),
+            "1e3" => json!(1000), "0x1F" => json!(31), "10000000000000000000" => json!(1e19),
+            "9007199254740993" => json!(9_007_199_254_740_992_i64),
+            "-9223372036854775808" => json!(-9_223_372_036_854_775_808.0),
+            "[.inf, 1e999]" => json!([100_000_000, 100_000_000]),
+            "2024-03-15" => json!("2024-03-15T00:00:00.000Z"),
+            "2024-03-15 01:02:03+01:00" => json!("2024-03-15T00:02:03.000Z"),
+        } {
             assert_eq!(json_of(yaml), Ok(expected), "{yaml}");
         }
     }

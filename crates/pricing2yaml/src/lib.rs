@@ -5,7 +5,7 @@
 //! What SPACE takes is taken here with the same name and version, except for
 //! what is unsafe or cannot be kept. Nothing in a document is ever evaluated.
 
-/// A table of a test, a line each: `given => expected`.
+/// The table of a test: `given => expected`.
 #[cfg(test)]
 macro_rules! table {
     ($($given:expr => $expected:expr,)*) => { [$(($given, $expected)),*] };
@@ -62,9 +62,8 @@ pub struct PricingDocument {
 /// One sentence about the first fault found, with its place: bytes that are not
 /// UTF-8, wrong YAML, tags other than `!` and `!!str`, keys that are lists or maps,
 /// control characters, more than 64 levels, cycles, impossible dates, an unknown
-/// syntax version, a missing or unfit `saasName`,
-/// `version`, `createdAt`, `currency` or `features`, and numbers that JSON
-/// cannot keep.
+/// syntax version, a missing or unfit `saasName`, `version`, `createdAt`, `currency`
+/// or `features`, and numbers that JSON cannot keep.
 ///
 /// # Examples
 ///

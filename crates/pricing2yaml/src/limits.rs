@@ -3,8 +3,8 @@
 //! An alias costs nothing to load. But JSON repeats what it names: ten lines can
 //! stand for millions of nodes.
 
-use super::fault::{Fault, Place};
-use super::node::{Node, Value};
+use crate::fault::{Fault, Place};
+use crate::node::{Node, Value};
 
 /// How many lists and maps may stand inside each other.
 const MAX_LEVELS: usize = 64;
@@ -64,8 +64,8 @@ pub(crate) fn too_deep() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{assert_refused, yaml};
     use super::*;
+    use crate::{assert_refused, yaml};
 
     fn refused(text: &str) -> String {
         yaml::load(text)

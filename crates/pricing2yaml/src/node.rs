@@ -5,7 +5,7 @@ use std::rc::Rc;
 use chrono::{DateTime, Utc};
 use indexmap::IndexMap;
 
-use super::fault::{Fault, Place, Shown};
+use crate::fault::{Fault, Place, Shown};
 
 /// A value and its place. An alias shares the node that it names.
 #[derive(Debug, PartialEq)]
@@ -113,20 +113,15 @@ impl Map {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml::load;
+    use crate::yaml::load;
 
     #[test]
     fn values_in_messages_read_as_they_were_written() {
-        for (yaml, described) in [
-            ("", "nothing"),
-            ("True", "the boolean true"),
-            ("1.0", "the number 1.0"),
-            ("0x1F", "the number 0x1F"),
-            ("2024-01-01", "the date 2024-01-01"),
-            ("'a'", "the text `a`"),
-            ("[]", "a list"),
-            ("{}", "a map"),
-        ] {
+        for (yaml, described) in table! {
+            "" => "nothing", "True" => "the boolean true", "1.0" => "the number 1.0",
+            "0x1F" => "the number 0x1F", "2024-01-01" => "the date 2024-01-01",
+            "'a'" => "the text `a`", "[]" => "a list", "{}" => "a map",
+        } {
             let found = load(yaml).ok().map(|node| node.described());
             assert_eq!(found.as_deref(), Some(described), "{yaml}");
         }

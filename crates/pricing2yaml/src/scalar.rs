@@ -5,8 +5,8 @@
 
 use std::rc::Rc;
 
-use super::node::{Node, Value};
-use super::timestamp;
+use crate::node::{Node, Value};
+use crate::timestamp;
 
 /// Resolves a scalar that is neither quoted nor tagged.
 ///
@@ -82,39 +82,20 @@ fn decimal(text: &str, unsigned: bool) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml;
     use super::*;
+    use crate::yaml;
 
     #[test]
     fn plain_scalars_resolve_as_in_js_yaml() {
-        for (text, expected) in [
-            ("0", 0.0),
-            ("-0", 0.0),
-            ("+12", 12.0),
-            ("-12", -12.0),
-            ("0123", 123.0),
-            ("10_000", 10_000.0),
-            ("0_1", 1.0),
-            ("0x1F", 31.0),
-            ("-0x_1f", -31.0),
-            ("0o17", 15.0),
-            ("0b1_01", 5.0),
-            ("9007199254740993", 9007199254740992.0),
-            ("1e3", 1000.0),
-            ("12e03", 12000.0),
-            ("1.", 1.0),
-            ("1.5", 1.5),
-            ("-1.5", -1.5),
-            (".5", 0.5),
-            ("1_0.2_5", 10.25),
-            ("1.e2", 100.0),
-            ("1E-2", 0.01),
-            (".5e1", 5.0),
-            (".inf", f64::INFINITY),
-            ("+.Inf", f64::INFINITY),
-            ("-.INF", f64::NEG_INFINITY),
-            ("1e400", f64::INFINITY),
-        ] {
+        for (text, expected) in table! {
+            "0" => 0.0, "-0" => 0.0, "+12" => 12.0, "-12" => -12.0, "0123" => 123.0,
+            "10_000" => 10_000.0, "0_1" => 1.0, "0x1F" => 31.0, "-0x_1f" => -31.0,
+            "0o17" => 15.0, "0b1_01" => 5.0, "9007199254740993" => 9007199254740992.0,
+            "1e3" => 1000.0, "12e03" => 12000.0, "1." => 1.0, "1.5" => 1.5, "-1.5" => -1.5,
+            ".5" => 0.5, "1_0.2_5" => 10.25, "1.e2" => 100.0, "1E-2" => 0.01, ".5e1" => 5.0,
+            ".inf" => f64::INFINITY, "+.Inf" => f64::INFINITY, "-.INF" => f64::NEG_INFINITY,
+            "1e400" => f64::INFINITY,
+        } {
             assert_eq!(resolve(text), Ok(Value::Number(expected)), "{text}");
         }
         for (texts, expected) in [
@@ -152,16 +133,11 @@ mod tests {
 
     #[test]
     fn keys_are_texts() {
-        for (text, expected) in [
-            ("True", "true"),
-            ("~", "null"),
-            ("a", "a"),
-            ("2024-03-05", "2024-03-05"),
-            ("1.0", "1"),
-            ("0x3E8", "1000"),
-            ("12.5", "12.5"),
-            ("1e20", "100000000000000000000"),
-        ] {
+        for (text, expected) in table! {
+            "True" => "true", "~" => "null", "a" => "a", "2024-03-05" => "2024-03-05",
+            "1.0" => "1", "0x3E8" => "1000", "12.5" => "12.5",
+            "1e20" => "100000000000000000000",
+        } {
             let key = yaml::load(text).ok().and_then(|node| key(&node));
             assert_eq!(key.as_deref(), Some(expected), "{text}");
         }

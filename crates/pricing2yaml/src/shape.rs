@@ -1,7 +1,7 @@
 //! What else every document must have: a currency, features, sound prices.
 
-use super::fault::Fault;
-use super::node::{Map, Node, Value};
+use crate::fault::Fault;
+use crate::node::{Map, Node, Value};
 
 /// `currency`: a text.
 pub(crate) fn check_currency(document: &Map) -> Result<(), Fault> {
@@ -55,7 +55,7 @@ fn check_price(item: &Node) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
+    use crate::read;
 
     fn fault_of(rest: &str) -> Option<String> {
         let head = "saasName: Wire\nsyntaxVersion: '3.0'\ncreatedAt: 2024-03-05\n";

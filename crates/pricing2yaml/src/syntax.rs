@@ -1,7 +1,7 @@
 //! The version of the file format.
 
-use super::fault::{Fault, Place, Shown};
-use super::node::{Map, Node};
+use crate::fault::{Fault, Place, Shown};
+use crate::node::{Map, Node};
 
 /// The first version of the format, whose date is `day`, `month` and `year`.
 pub(crate) const FIRST: &str = "1.0";
@@ -36,8 +36,8 @@ pub(crate) fn old(document: &Map) -> Result<Option<&str>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{node::Value, yaml};
     use super::*;
+    use crate::{node::Value, yaml};
 
     fn syntax_of(head: &str) -> Result<Option<String>, String> {
         let root = yaml::load(&format!("{head}\nsaasName: Wire"));

@@ -3,7 +3,7 @@
 use chrono::format::ParseErrorKind;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, SecondsFormat, Utc};
 
-use super::fault::Shown;
+use crate::fault::Shown;
 
 /// Reads a date, at midnight in UTC, or a timestamp, cut to milliseconds and in
 /// UTC where it names no zone. Gives nothing for a text that is neither.

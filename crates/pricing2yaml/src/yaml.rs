@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
-use super::fault::{Fault, Place, Shown};
-use super::limits::{self, Spent};
-use super::node::{Map, Node, Value};
-use super::scalar;
+use crate::fault::{Fault, Place, Shown};
+use crate::limits::{self, Spent};
+use crate::node::{Map, Node, Value};
+use crate::scalar;
 
 /// How long a key may be. The parser keeps every token that may still turn out
 /// to be a key: 400 MB for a line of 2 MiB.
@@ -45,13 +45,8 @@ pub(crate) fn load(source: &str) -> Result<Rc<Node>, Fault> {
             (event, place) => root = Some(loader.node(event, place, 0)?),
         }
     }
-    Ok(root.unwrap_or_else(|| {
-        Rc::new(Node {
-            place: Place::START,
-            text: "".into(),
-            value: Value::Null,
-        })
-    }))
+    let (place, text, value) = (Place::START, "".into(), Value::Null);
+    Ok(root.unwrap_or_else(|| Rc::new(Node { place, text, value })))
 }
 
 struct Loader<'a> {
@@ -239,8 +234,8 @@ fn refused_by_parser(error: &ScanError) -> Fault {
 mod tests {
     use serde_json::json;
 
-    use super::super::{assert_refused, json_of};
     use super::*;
+    use crate::{assert_refused, json_of};
 
     #[test]
     fn documents_load() {
