@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::API_KEYS;
 use crate::support::postgres::Session;
 use crate::support::{End, Program, Proxy, Server};
 
@@ -80,7 +81,7 @@ impl Scene {
             6 => self.server.restart(End::Kill).await,
             7..9 => {
                 self.doomed.0.kill();
-                self.doomed = start(&self.server.url, &self.doomed.1.port().to_string());
+                self.doomed = start(&self.primary.url, &self.doomed.1.port().to_string());
             }
             9 => self.proxy.silence(),
             10 => {
@@ -134,7 +135,11 @@ impl Scene {
 
 /// An instance, and where it listens.
 pub fn start(url: &str, port: &str) -> (Program, SocketAddr) {
-    let mut program = Program::start(&[("DATABASE_URL", url), ("PORT", port)]);
+    let mut program = Program::start(&[
+        ("DATABASE_URL", url),
+        ("PORT", port),
+        ("API_KEYS", API_KEYS),
+    ]);
     let address = program.address();
     (program, address)
 }

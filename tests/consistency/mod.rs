@@ -7,6 +7,9 @@
 //! to the COMMIT. Transactions take turns by service, which is the order of their
 //! commits.
 //!
+//! The writers write in two organisations, with services of the same names, and move
+//! them between the two; each client hears one of them.
+//!
 //! A failover that loses commits is a scene of its own, with the same writers.
 //!
 //! `SEED=…` plays the same changes and faults again (not their exact timing);
@@ -32,9 +35,13 @@ use oracle::Oracle;
 use writer::Writers;
 
 const SERVICES: usize = 40;
+/// The organisation beside the default one, and its key.
+const ACME: &str = "acme";
+const API_KEYS: &str = "key:EVALUATION@acme";
+const AS_ACME: &str = r#","apiKey":"key""#;
 const USUAL_SECONDS: u64 = 15;
 /// Beginnings and ends of transactions.
-const ENOUGH: u64 = 300;
+const ENOUGH: u64 = 400;
 /// What the client asks for that hears a part.
 const PART: &str = concat!(
     r#","codes":["PRICING_CREATED","PRICING_ARCHIVED","SERVICE_DISABLED"]"#,
@@ -77,8 +84,20 @@ async fn what_each_client_hears_is_exactly_what_committed() {
         ..Habits::default()
     };
     let choosy = Hearing::returning("hearing a part", &instances, choosy).await;
+    let mut of_acme = Vec::new();
+    for (name, instances, leaves_after) in [
+        ("of acme, staying", &addresses(&[first]), 0),
+        ("of acme, coming and going", &instances, 50),
+    ] {
+        let habits = Habits {
+            leaves_after,
+            part: AS_ACME,
+            ..Habits::default()
+        };
+        of_acme.push(Hearing::returning(name, instances, habits).await);
+    }
     oracle.say(scene.url(), "begin").await;
-    for client in clients.iter().chain([&choosy]) {
+    for client in clients.iter().chain([&choosy]).chain(&of_acme) {
         client.hears_all_up_to("CREATED begin 1").await;
     }
 
@@ -92,9 +111,11 @@ async fn what_each_client_hears_is_exactly_what_committed() {
     let spans = writers.end().await;
     oracle.say(scene.url(), "end").await;
     let committed = oracle.committed(scene.url(), &spans).await;
+    let acme = oracle.committed_in(ACME, scene.url(), &spans).await;
     let part = committed.part(is_of_the_part);
     let all = clients.iter().map(|client| (client, &committed));
-    for (client, committed) in all.chain([(&choosy, &part)]) {
+    let of_acme = of_acme.iter().map(|client| (client, &acme));
+    for (client, committed) in all.chain([(&choosy, &part)]).chain(of_acme) {
         let heard = client.hears_all_up_to("CREATED end 1").await;
         if let Err(difference) = committed.check(&heard) {
             panic!("SEED={seed}: {}: {difference}", client.name());
@@ -104,10 +125,16 @@ async fn what_each_client_hears_is_exactly_what_committed() {
         "{} transactions with {} events, heard by {} clients through {} faults",
         committed.transactions(),
         committed.events(),
-        clients.len() + 1,
+        clients.len() + 3,
         scene.faults()
     );
     println!("{} of these events are of the part", part.events());
+    println!(
+        "{} others are of acme; {} services moved",
+        acme.events(),
+        oracle.moves(scene.url()).await
+    );
+    assert!(acme.events() > 50, "hardly anything of acme was written");
     assert!(committed.events() > 100, "hardly anything was written");
     assert!(
         part.events() > 10,

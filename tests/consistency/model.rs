@@ -4,6 +4,7 @@
 /// A service, as a transaction that has its turn sees it.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
+    pub organization: String,
     pub name: String,
     /// `None`: there is none of this name.
     pub disabled: Option<bool>,
@@ -33,14 +34,17 @@ impl Service {
         replica: bool,
         fresh: &mut impl FnMut() -> String,
     ) -> Change {
-        let name = &self.name;
+        let Self {
+            organization, name, ..
+        } = self;
         let Some(disabled) = self.disabled else {
             return Change::Sql(
                 format!("insert into services (name) values ('{name}')"),
                 Vec::new(),
             );
         };
-        let of_it = format!("where service_name = '{name}'");
+        let of_it = format!("where organization = '{organization}' and service_name = '{name}'");
+        let this = format!("where organization = '{organization}' and name = '{name}'");
         let one = (!self.pricings.is_empty())
             .then(|| rng.choice(&self.pricings))
             .flatten();
@@ -119,10 +123,7 @@ impl Service {
                 Change::Sql(update, says("CREATED", vec![&version]))
             }
             (58..70, Some(_)) => {
-                let update = format!(
-                    "update services set disabled = {} where name = '{name}'",
-                    !disabled
-                );
+                let update = format!("update services set disabled = {} {this}", !disabled);
                 let events = if disabled {
                     let back = with(true).into_iter();
                     back.map(|version| format!("ACTIVED {name} {version}"))
@@ -161,12 +162,10 @@ impl Service {
                 let delete = format!("delete from pricings {of_it}");
                 Change::Sql(delete, says("ARCHIVED", with(true)))
             }
-            (89..92, Some(_)) => {
-                Change::Sql(format!("delete from services where name = '{name}'"), ends)
-            }
+            (89..92, Some(_)) => Change::Sql(format!("delete from services {this}"), ends),
             (92..95, Some(_)) => {
                 let both = format!(
-                    "with s as (update services set disabled = true where name = '{name}')
+                    "with s as (update services set disabled = true {this})
                     update pricings set availability = 'archived' {of_it}"
                 );
                 Change::Sql(both, ends)
@@ -174,11 +173,32 @@ impl Service {
             (_, Some(_)) => {
                 let same = format!(
                     "update pricings set document = '{{}}', availability = availability {of_it};
-                    update services set disabled = disabled, updated_at = now() where name = '{name}'"
+                    update services set disabled = disabled, updated_at = now() {this}"
                 );
                 Change::Sql(same, Vec::new())
             }
         }
+    }
+
+    /// What it means that it moves to another organisation, which has none of its name:
+    /// to the one that it leaves, and to the other.
+    pub fn moved(&self, to: &str) -> (String, [Vec<String>; 2]) {
+        let Self {
+            organization, name, ..
+        } = self;
+        let sql = format!(
+            "update services set organization = '{to}'
+            where organization = '{organization}' and name = '{name}'"
+        );
+        let events = match self.disabled {
+            Some(false) => {
+                let active = self.pricings.iter().filter(|pricing| pricing.active);
+                let back = active.map(|pricing| format!("ACTIVED {name} {}", pricing.version));
+                [vec![format!("DISABLED {name}")], back.collect()]
+            }
+            _ => Default::default(),
+        };
+        (sql, events)
     }
 
     /// What it means that all services, or all pricings, are truncated.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::ACME;
 use crate::support::postgres::Session;
 
 /// The test's own tables.
@@ -40,26 +41,44 @@ impl Oracle {
         session
             .sql(&format!(
                 "create schema test;
-                create table test.turns (service text primary key, turn bigint not null default 0);
-                create table test.expected (token bigint, statement int, service text, turn bigint, event text);
-                insert into test.turns (service) select 's' || n from generate_series(0, {services} - 1) n"
+                create table test.turns (organization text, service text, turn bigint not null default 0, primary key (service, organization));
+                create table test.expected (token bigint, statement int, organization text, service text, turn bigint, event text);
+                insert into test.turns (organization, service)
+                    select organization, 's' || n from unnest(array['', '{ACME}']) organization, generate_series(0, {services} - 1) n"
             ))
             .await;
         Self
     }
 
-    /// One event that belongs to no writer.
+    /// One event in each organisation that belongs to no writer.
     pub async fn say(&self, url: &str, service: &str) {
-        Session::connect(url)
-            .await
-            .sql(&format!("insert into services (name) values ('{service}') on conflict do nothing; insert into pricings (service_name, version) values ('{service}', '1')"))
-            .await;
+        let session = Session::connect(url).await;
+        for organization in ["", ACME] {
+            session
+                .sql(&format!(
+                    "set space_events.organization = '{organization}';
+                    insert into services (name) values ('{service}') on conflict do nothing;
+                    insert into pricings (service_name, version) values ('{service}', '1')"
+                ))
+                .await;
+        }
     }
 
+    /// What was committed in the default organisation.
     pub async fn committed(&self, url: &str, spans: &[Span]) -> Committed {
+        self.committed_in("", url, spans).await
+    }
+
+    /// What was committed in an organisation.
+    pub async fn committed_in(&self, organization: &str, url: &str, spans: &[Span]) -> Committed {
         let session = Session::connect(url).await;
         let rows = session
-            .sql("select concat_ws(';', token, statement, service, event) from test.expected order by service, turn, statement")
+            .sql(&format!(
+                "select concat_ws(';', token, statement, service, event)
+                from test.expected
+                where organization = '{organization}'
+                order by service, turn, statement"
+            ))
             .await;
         let mut by_service = BTreeMap::<String, Vec<Expected>>::new();
         for row in rows {
@@ -84,11 +103,24 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    /// How many services moved from one organisation to the other, heard by both.
+    pub async fn moves(&self, url: &str) -> String {
+        let session = Session::connect(url).await;
+        let count = "select count(distinct (one.token, one.statement))
+            from test.expected one
+            join test.expected other using (token, statement, service)
+            where one.organization <> other.organization
+            and one.event like 'DISABLED %' and other.event like 'ACTIVED %'";
+        session.sql(count).await.remove(0)
+    }
+}
+
 impl Counts {
     pub async fn read(url: &str) -> Self {
         let session = Session::connect(url).await;
         let rows = session
-            .sql("select service || ' ' || count(*) from test.expected group by service")
+            .sql("select service || ' ' || count(*) from test.expected where organization = '' group by service")
             .await;
         let counts = rows.iter().map(|row| {
             let (service, count) = row.split_once(' ').expect("two words");

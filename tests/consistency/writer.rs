@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::SERVICES;
 use super::model::{Change, Pricing, Service};
 use super::oracle::Span;
+use super::{ACME, SERVICES};
 use crate::support::LIMIT;
 use crate::support::postgres::Session;
 
@@ -34,6 +34,14 @@ struct Writer {
     transactions: u64,
     /// What may be prepared by now.
     preparing: Option<String>,
+}
+
+/// What of a service is changed in a transaction that has its turn.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    organization: String,
+    service: String,
+    turn: String,
 }
 
 type Sql<T> = Result<T, tokio_postgres::Error>;
@@ -151,18 +159,7 @@ impl Writer {
                 .try_sql("set local session_replication_role = replica")
                 .await?;
         }
-        let mut names: Vec<String> = (0..self.rng.usize(1..=2))
-            .map(|_| format!("s{}", self.rng.usize(..SERVICES)))
-            .collect();
-        names.sort();
-        names.dedup();
-        let mut turns = Vec::new();
-        for name in names {
-            let take = format!(
-                "update test.turns set turn = turn + 1 where service = '{name}' returning turn"
-            );
-            turns.push((name, session.try_sql(&take).await?.remove(0)));
-        }
+        let turns = self.take_turns(session).await?;
         let long = self.rng.u8(..100) < 3;
         let mut statement = 0;
         for _ in 0..self.rng.usize(1..=4) {
@@ -203,17 +200,88 @@ impl Writer {
         Ok(End::Committed)
     }
 
+    /// Of one service or two; or of those of one name in both organisations.
+    async fn take_turns(&mut self, session: &Session) -> Sql<Vec<Turn>> {
+        let name = |rng: &mut fastrand::Rng| format!("s{}", rng.usize(..SERVICES));
+        let mut names = match self.rng.u8(..10) {
+            0 => {
+                let name = name(&mut self.rng);
+                vec![("", name.clone()), (ACME, name)]
+            }
+            _ => (0..self.rng.usize(1..=2))
+                .map(|_| {
+                    let organization = if self.rng.u8(..3) == 0 { ACME } else { "" };
+                    (organization, name(&mut self.rng))
+                })
+                .collect(),
+        };
+        names.sort();
+        names.dedup();
+        let mut turns = Vec::new();
+        for (organization, service) in names {
+            let take = format!(
+                "update test.turns set turn = turn + 1
+                where organization = '{organization}' and service = '{service}'
+                returning turn"
+            );
+            turns.push(Turn {
+                organization: organization.to_owned(),
+                service,
+                turn: session.try_sql(&take).await?.remove(0),
+            });
+        }
+        Ok(turns)
+    }
+
+    /// Moves a service of two turns to the other organisation, if that has none of its
+    /// name.
+    async fn move_between(
+        &mut self,
+        session: &Session,
+        token: u64,
+        statement: &mut u32,
+        turns: &[Turn],
+    ) -> Sql<bool> {
+        let [one, two] = turns else {
+            return Ok(false);
+        };
+        if one.service != two.service || self.rng.bool() {
+            return Ok(false);
+        }
+        let (first, second) = (state(session, one).await?, state(session, two).await?);
+        let (from, to, service) = match (first.disabled, second.disabled) {
+            (Some(_), None) => (one, two, first),
+            (None, Some(_)) => (two, one, second),
+            _ => return Ok(false),
+        };
+        let (sql, [left, arrived]) = service.moved(&to.organization);
+        session.try_sql(&sql).await?;
+        *statement += 1;
+        expect(session, token, *statement, from, &left).await?;
+        expect(session, token, *statement, to, &arrived).await?;
+        Ok(true)
+    }
+
     /// One statement, and beside it what it should cause.
     async fn change(
         &mut self,
         session: &Session,
         token: u64,
         statement: &mut u32,
-        turns: &[(String, String)],
+        turns: &[Turn],
         replica: bool,
     ) -> Sql<()> {
-        let (name, turn) = &turns[self.rng.usize(..turns.len())];
-        let service = state(session, name).await?;
+        if !replica && self.move_between(session, token, statement, turns).await? {
+            return Ok(());
+        }
+        let turn = &turns[self.rng.usize(..turns.len())];
+        let service = state(session, turn).await?;
+        // Those that name none write for that of the setting.
+        let setting = format!(
+            "set local space_events.organization = '{}'",
+            turn.organization
+        );
+        session.try_sql(&setting).await?;
         let (number, versions) = (self.number, &mut self.versions);
         let change = service.change(&mut self.rng, replica, &mut || {
             *versions += 1;
@@ -234,18 +302,25 @@ impl Writer {
             }
         };
         *statement += 1;
-        expect(session, token, *statement, name, turn, &events).await
+        expect(session, token, *statement, turn, &events).await
     }
 
     async fn truncate(&mut self, session: &Session, token: u64) -> Sql<End> {
         let services_too = self.rng.bool();
         let turns = session
-            .try_sql("update test.turns set turn = turn + 1 returning service || ' ' || turn")
+            .try_sql("update test.turns set turn = turn + 1 returning concat_ws(' ', turn, service, organization)")
             .await?;
         for turn in turns {
-            let (name, turn) = turn.split_once(' ').expect("two words");
-            let events = state(session, name).await?.truncated(services_too);
-            expect(session, token, 1, name, turn, &events).await?;
+            let [turn, service, organization] = turn.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+                panic!("{turn}");
+            };
+            let turn = Turn {
+                organization: organization.to_owned(),
+                service: service.to_owned(),
+                turn: turn.to_owned(),
+            };
+            let events = state(session, &turn).await?.truncated(services_too);
+            expect(session, token, 1, &turn, &events).await?;
         }
         let which = if services_too {
             "services cascade"
@@ -281,17 +356,23 @@ impl Writer {
     }
 }
 
-async fn state(session: &Session, name: &str) -> Sql<Service> {
+async fn state(session: &Session, turn: &Turn) -> Sql<Service> {
+    let Turn {
+        organization,
+        service,
+        ..
+    } = turn;
     let disabled = session
         .try_sql(&format!(
-            "select disabled from services where name = '{name}'"
+            "select disabled from services where organization = '{organization}' and name = '{service}'"
         ))
         .await?;
     let pricings = session
-        .try_sql(&format!("select availability || ' ' || version from pricings where service_name = '{name}' order by id"))
+        .try_sql(&format!("select availability || ' ' || version from pricings where organization = '{organization}' and service_name = '{service}' order by id"))
         .await?;
     Ok(Service {
-        name: name.to_owned(),
+        organization: organization.clone(),
+        name: service.clone(),
         disabled: disabled.first().map(|disabled| disabled == "t"),
         pricings: pricings
             .iter()
@@ -310,19 +391,25 @@ async fn expect(
     session: &Session,
     token: u64,
     statement: u32,
-    name: &str,
-    turn: &str,
+    turn: &Turn,
     events: &[String],
 ) -> Sql<()> {
     if events.is_empty() {
         return Ok(());
     }
+    let Turn {
+        organization,
+        service,
+        turn,
+    } = turn;
     let values: Vec<String> = events
         .iter()
-        .map(|event| format!("({token}, {statement}, '{name}', {turn}, '{event}')"))
+        .map(|event| {
+            format!("({token}, {statement}, '{organization}', '{service}', {turn}, '{event}')")
+        })
         .collect();
     let insert = format!(
-        "insert into test.expected (token, statement, service, turn, event) values {}",
+        "insert into test.expected (token, statement, organization, service, turn, event) values {}",
         values.join(", ")
     );
     session.try_sql(&insert).await.map(|_| ())
