@@ -20,7 +20,7 @@ use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::journal::reader::{Extent, Gap};
+use crate::journal::bounds::{Extent, Gap};
 use crate::journal::told::Step;
 use crate::journal::{History, Position, Recent, Told};
 use crate::store;

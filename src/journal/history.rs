@@ -18,9 +18,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use super::bounds::{Extent, Gap};
 use super::key::JournalKey;
+use super::page::Page;
 use super::position::Position;
-use super::reader::{Extent, Gap, Page, Reader};
+use super::reader::Reader;
 use super::recent::Recent;
 use super::recorded::Recorded;
 use super::seen::Seen;

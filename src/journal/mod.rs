@@ -10,6 +10,8 @@ pub mod position;
 pub mod translate;
 pub mod recorded;
 pub mod batch;
+pub mod bounds;
+pub mod page;
 pub mod reader;
 pub mod told;
 pub mod history;

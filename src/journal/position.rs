@@ -81,6 +81,11 @@ impl Position {
         }
     }
 
+    /// Whether all that came after it is kept, if what `kept_from` saw may be gone.
+    pub fn is_kept(&self, kept_from: Option<&Seen>) -> bool {
+        kept_from.is_none_or(|kept_from| self.base.covers(kept_from))
+    }
+
     /// The opaque text that clients keep: a version, the content, a signature.
     pub fn encode(&self, key: &JournalKey) -> String {
         let mut bytes = vec![VERSION];

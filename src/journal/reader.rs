@@ -1,237 +1,26 @@
 //! One connection that reads the journal from a position.
 //!
-//! The rows that were not seen are three disjoint branches, each on an index;
-//! written as one OR they are a scan of the whole journal:
-//!
-//! - the late rows of transactions that were listed as in progress, with ids up to
-//!   the greatest that was seen;
-//! - those of transactions that had begun but were not listed: a snapshot ends at
-//!   the last transaction that completed, and later ones may have been running;
-//! - all rows with greater ids. Whatever began after the snapshot is among them,
-//!   since a writer has its transaction id before it draws an id of the journal.
-//!
-//! The late rows are few and sorted; the others come behind them from an index.
-//! So the ids rise, which is checked as the rows come.
+//! The statements are in `store/journal/sql`, each with what it reads and why.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
-use chrono::{DateTime, Utc};
+use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use serde_json::value::to_raw_value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, RowStream, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::batch::{Batch, JournalEvent};
+use super::batch::Batch;
+use super::bounds::{Extent, Gap};
 use super::key::JournalKey;
+use super::page::{Page, Rows};
 use super::position::{Position, Within};
-use super::recorded::{Recorded, change_of};
+use super::recorded::{Recorded, RowChange};
 use super::seen::Seen;
-use super::translate::{Meaning, meaning_of};
-use super::witness::{Witness, Witnesses, witness, witnesses};
-use crate::event::{Event, Reason};
+use super::witness::{Witness, WrittenRow};
 use crate::organization::Organization;
-
-/// The columns of a row change, in the order that [`change_of`] reads.
-macro_rules! columns {
-    () => {
-        "id, xid::text, changed_at, relation, service_name, version_before, version_after, \
-         availability_before, availability_after, disabled_before, disabled_after, organization"
-    };
-}
-
-/// A row as [`witness`] reads it.
-macro_rules! witness {
-    ($id:literal, $xid:literal, $changed_at:literal) => {
-        concat!(
-            "concat_ws(':', ",
-            $id,
-            ", ",
-            $xid,
-            ", (extract(epoch from ",
-            $changed_at,
-            ") * 1000000)::bigint)"
-        )
-    };
-}
-
-/// The first row of every read, with the id 0: where the journal is now, as a
-/// snapshot and how many transaction ids behind it were given out; how far back it
-/// goes; and those of its rows whose ids are in the list `$witnesses`.
-///
-/// `age` counts from the next transaction id; it is read after the snapshot was
-/// taken, so it is above all that had begun by then.
-macro_rules! header {
-    ($witnesses:literal) => {
-        header!($witnesses, "null")
-    };
-    ($witnesses:literal, $newest:literal) => {
-        concat!(
-            "
-select 0::bigint as id, s.now::text as xid, now() as changed_at,
-    coalesce(j.pruned_snapshot::text, '') as relation,
-    j.pruned_max_id::text as service_name,
-    ",
-            witness!("j.pruned_max_id", "j.pruned_xid", "j.pruned_changed_at"),
-            " as version_before,
-    age(pg_snapshot_xmax(s.now)::xid)::text as version_after,
-    array_to_string(array(
-        select ",
-            witness!("id", "xid", "changed_at"),
-            "
-        from space_events.row_changes
-        where id = any (",
-            $witnesses,
-            "::bigint[])), ',') as availability_before,
-    ",
-            $newest,
-            "::text as availability_after,
-    null::boolean as disabled_before, null::boolean as disabled_after, '' as organization
-from space_events.journal j, pg_current_snapshot() s (now)"
-        )
-    };
-}
-
-/// The late rows with ids above `$after` and, if `$seen` says so, of the batch
-/// alone. `$1` the greatest id that was seen, `$2` the transactions in progress,
-/// `$3` the greatest number of rows, `$4` and `$5` the first transaction
-/// id that was not listed and the first that had not begun.
-///
-/// A transaction that is still in progress has left nothing yet, however many rows
-/// it wrote: they are not looked through.
-///
-/// The row comparisons and `id + 0` keep the planner from the primary key, where
-/// it would read all that was seen to find the few late rows.
-macro_rules! late {
-    ($after:literal, $seen:literal) => {
-        concat!(
-            "
-union all
-(select * from (
-    select c.* from unnest($2::text[]) x (xid) cross join lateral (
-        select ",
-            columns!(),
-            " from space_events.row_changes
-        where ",
-            $after,
-            " < $1::bigint
-        and (row_changes.xid, row_changes.id) > (x.xid::xid8, ",
-            $after,
-            ")
-        and (row_changes.xid, row_changes.id) <= (x.xid::xid8, $1::bigint)",
-            $seen,
-            "
-        order by row_changes.xid, row_changes.id
-        limit $3::bigint) c
-    where pg_visible_in_snapshot(x.xid::xid8, pg_current_snapshot())
-    union all
-    select ",
-            columns!(),
-            " from space_events.row_changes
-    where ",
-            $after,
-            " < $1::bigint
-    and (row_changes.xid, row_changes.id) >= ($4::text::xid8, 0)
-    and (row_changes.xid, row_changes.id)
-        < (least($5::text::xid8, pg_snapshot_xmax(pg_current_snapshot())), 0)
-    and id + 0 > ",
-            $after,
-            " and id + 0 <= $1::bigint",
-            $seen,
-            ") late
-order by id
-limit $3::bigint)"
-        )
-    };
-}
-
-/// Where the journal is now, with its newest rows, and how far back it goes. `$1`
-/// the ids of rows that are asked for.
-const NOW: &str = header!(
-    "$1",
-    "array_to_string(array(
-        select concat_ws(':', id, xid, (extract(epoch from changed_at) * 1000000)::bigint)
-        from space_events.row_changes
-        order by id desc
-        limit 8), ',')"
-);
-
-/// The newest rows that the snapshot `$2` saw, of those from the id `$1` on.
-const NEWEST: &str = concat!(
-    "select ",
-    witness!("id", "xid", "changed_at"),
-    "
-from space_events.row_changes
-where id >= $1::bigint and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-order by id desc
-limit 8"
-);
-
-/// The rows that are visible now and were not seen. `$6` the ids of the witnesses.
-const UNSEEN: &str = concat!(
-    header!("$6"),
-    late!("0", ""),
-    "
-union all
-(select ",
-    columns!(),
-    " from space_events.row_changes
-where id > $1::bigint
-order by row_changes.id
-limit $3::bigint)"
-);
-
-/// The same where no transaction was running, so that none can have left late rows:
-/// `$1` the greatest id that was seen, `$2` the greatest number of rows, `$3` the
-/// ids of the witnesses.
-const LATER: &str = concat!(
-    header!("$3"),
-    "
-union all
-(select ",
-    columns!(),
-    " from space_events.row_changes
-where id > $1::bigint
-order by row_changes.id
-limit $2::bigint)"
-);
-
-/// The rest of a batch: the unseen rows behind the id `$7` that the snapshot `$8`
-/// saw, up to its greatest id `$9`.
-const REST: &str = concat!(
-    header!("$6"),
-    late!(
-        "$7::bigint",
-        " and pg_visible_in_snapshot(row_changes.xid, (select $8::text::pg_snapshot))"
-    ),
-    "
-union all
-(select ",
-    columns!(),
-    " from space_events.row_changes
-where id > greatest($1::bigint, $7::bigint) and id <= $9::bigint
-and pg_visible_in_snapshot(xid, (select $8::text::pg_snapshot))
-order by row_changes.id
-limit $3::bigint)"
-);
-
-/// The rows that had been seen at a position, the newest first: those up to the id
-/// `$1` that the snapshot `$2` saw, and those up to `$3` that `$4` saw; of the
-/// organisation `$6`, and of the service `$5` alone, if that is not null.
-const BEFORE: &str = concat!(
-    "select ",
-    columns!(),
-    " from space_events.row_changes
-where id <= greatest($1::bigint, $3::bigint)
-and (id <= $1::bigint and pg_visible_in_snapshot(xid, (select $2::text::pg_snapshot))
-    or id <= $3::bigint and pg_visible_in_snapshot(xid, (select $4::text::pg_snapshot)))
-and organization = $6::text
-and ($5::text is null
-    or space_events.case_folded(service_name) = space_events.case_folded($5::text))
-order by row_changes.id desc"
-);
+use crate::store::journal::{BEFORE, LATER, NEWEST, NOW, REST, UNSEEN};
 
 /// Compiling and planning anew cost more than they save in statements that find a
 /// few rows by an index, whatever the parameters; and the branches come in order only
@@ -297,7 +86,7 @@ impl Reader {
         let statement = "select key from space_events.journal";
         let row = self.client.query_one(statement, &[]).await;
         let row = row.context("read the key of the journal")?;
-        Ok(JournalKey::new(row.try_get(0)?))
+        Ok(JournalKey::new(row.try_get("key")?))
     }
 
     /// Where the journal is now, and how far back it goes; and which rows with these
@@ -307,26 +96,8 @@ impl Reader {
     ///
     /// The connection is lost.
     pub async fn extent(&self, ids: &[i64]) -> anyhow::Result<Extent> {
-        let context = "read the place of the journal";
         let row = self.client.query_one(&self.now, &[&ids]).await;
-        let row = row.context(context)?;
-        let Header {
-            mut now,
-            kept_from,
-            found,
-        } = Header::from_row(&row)?;
-        let newest = witnesses(row.try_get(8)?)?;
-        match &kept_from {
-            None => now.end_at_newest(newest, 0, &[]),
-            Some(Seen {
-                max_id, witnesses, ..
-            }) => now.end_at_newest(newest, *max_id, witnesses),
-        }
-        Ok(Extent {
-            now,
-            kept_from,
-            found,
-        })
+        header(&row.context("read the place of the journal")?)
     }
 
     /// The page behind a position: at most `limit` rows, in order, as part of the
@@ -343,7 +114,8 @@ impl Reader {
         limit: usize,
         number: u64,
     ) -> anyhow::Result<Result<Page, Gap>> {
-        self.read(from, limit, number, None).await
+        let page = self.read(from, limit, number, None).await?;
+        Ok(page.map(|(_, page)| page))
     }
 
     /// As [`Reader::page`], and with it each of its rows, those too that mean no event.
@@ -358,7 +130,13 @@ impl Reader {
     ) -> anyhow::Result<Result<(Page, Vec<Recorded>), Gap>> {
         let mut rows = Vec::new();
         let page = self.read(from, limit, 0, Some(&mut rows)).await?;
-        Ok(page.map(|page| (page, rows)))
+        Ok(page.map(|(batch, page)| {
+            let rows = rows.into_iter().map(|row| {
+                let position = Position::within(&batch.base, &batch.next, row.witness.id);
+                Recorded::new(row, position)
+            });
+            (page, rows.collect())
+        }))
     }
 
     async fn read(
@@ -366,101 +144,62 @@ impl Reader {
         from: &Position,
         limit: usize,
         number: u64,
-        mut recorded: Option<&mut Vec<Recorded>>,
-    ) -> anyhow::Result<Result<Page, Gap>> {
+        mut recorded: Option<&mut Vec<RowChange>>,
+    ) -> anyhow::Result<Result<(Arc<Batch>, Page), Gap>> {
         let context = "read the journal";
-        let mut rows = self.rows(from, limit).await.context(context)?;
-        let first = rows.next().await.context(context)?.context(context)?;
-        let header = Header::from_row(&first)?;
-        if let Err(gap) = header.leads_on_from(from) {
+        let mut stream = self.rows(from, limit).await.context(context)?;
+        let first = stream.next().await.context(context)?.context(context)?;
+        let extent = header(&first)?;
+        if let Err(gap) = extent.leads_on_from(from) {
             return Ok(Err(gap));
         }
-        let mut read = Vec::new();
-        let mut silent = Vec::new();
-        let mut seen = Witnesses::default();
-        let mut count = 0;
-        let mut last_id = 0;
-        while count < limit
-            && let Some(row) = rows.next().await
+        let mut rows = Rows::default();
+        while rows.count < limit
+            && let Some(row) = stream.next().await
         {
-            let row = row.context("read a row of the journal")?;
-            let id = row.try_get(0)?;
-            ensure!(id > last_id, "the journal came out of order");
-            count += 1;
-            last_id = id;
-            let xid = row.try_get::<_, &str>(1)?.parse()?;
-            let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
-            let witness = Witness::new(id, xid, changed_at.timestamp_micros());
-            seen.take(xid, witness);
-            let (service, change) = change_of(&row)?;
+            let row = RowChange::read(&row.context("read a row of the journal")?)?;
             if let Some(recorded) = &mut recorded {
-                let position = from.clone();
-                let change = change.clone();
-                recorded.push(Recorded::new(
-                    (xid, witness),
-                    changed_at,
-                    service,
-                    change,
-                    position,
-                ));
+                recorded.push(row.clone());
             }
-            match meaning_of(service.name, change) {
-                Meaning::Event(event) => read.push(RowEvent {
-                    event,
-                    organization: service.organization.into(),
-                    witness,
-                    through: id,
-                    xid,
-                    changed_at,
-                }),
-                Meaning::Nothing(reason) => {
-                    silent.push(reason);
-                    if let Some(last) = read.last_mut() {
-                        last.through = id;
-                    }
-                }
-            }
+            rows.take(row)?;
         }
-        let whole = count < limit;
-        let base = &from.base;
+        let is_end = rows.count < limit;
         let next = match &from.within {
             Some(Within { next, .. }) => Arc::clone(next),
-            None => {
-                let mut now = header.now;
-                now.max_id = base.max_id.max(last_id);
-                if !whole {
-                    // Not all rows of the batch are here.
-                    for (xid, newest) in self.newest(last_id, &now).await? {
-                        now.max_id = now.max_id.max(newest.id);
-                        seen.take(xid, newest);
-                    }
-                }
-                now.witnesses = seen.kept(&base.witnesses);
-                Arc::new(now)
-            }
+            None => Arc::new(self.end(&from.base, extent.now, &mut rows, is_end).await?),
         };
         let batch = Arc::new(Batch {
-            base: Arc::clone(base),
+            base: Arc::clone(&from.base),
             next,
             number,
         });
-        let end = if whole {
-            Position::after(Arc::clone(&batch.next))
-        } else {
-            Position::within(base, &batch.next, last_id)
-        };
-        for row in recorded.into_iter().flatten() {
-            row.position = Position::within(base, &batch.next, row.row.id);
+        let reached_now = is_end && from.within.is_none();
+        let page = rows.into_page(&batch, is_end, reached_now, extent.kept_from)?;
+        Ok(Ok((batch, page)))
+    }
+
+    /// Where a batch ends whose first rows, or if `is_end` all, were read: at what was
+    /// visible.
+    async fn end(
+        &self,
+        base: &Seen,
+        now: Seen,
+        rows: &mut Rows,
+        is_end: bool,
+    ) -> anyhow::Result<Seen> {
+        let mut max_id = base.max_id.max(rows.last_id);
+        let mut witnesses = std::mem::take(&mut rows.witnesses);
+        if !is_end {
+            for WrittenRow { xid, witness } in self.newest(rows.last_id, &now).await? {
+                max_id = max_id.max(witness.id);
+                witnesses.take(xid, witness);
+            }
         }
-        let events = read.into_iter().map(|row| row.within(&batch));
-        Ok(Ok(Page {
-            silent,
-            events: events.collect::<anyhow::Result<_>>()?,
-            rows: count,
-            reached_now: whole && from.within.is_none(),
-            end,
-            kept_from: header.kept_from,
-        }))
+        Ok(Seen {
+            max_id,
+            witnesses: witnesses.kept(&base.witnesses),
+            ..now
+        })
     }
 
     /// The newest rows of an organisation that had been seen at a position, at most
@@ -503,25 +242,16 @@ impl Reader {
         let rows = rows.context(context)?;
         rows.iter()
             .map(|row| {
-                let (service, change) = change_of(row)?;
-                let changed_at = row.try_get::<_, DateTime<Utc>>(2)?;
-                let xid = row.try_get::<_, &str>(1)?.parse()?;
-                let witness = Witness::new(row.try_get(0)?, xid, changed_at.timestamp_micros());
-                let position = position.up_to(witness.id);
-                Ok(Recorded::new(
-                    (xid, witness),
-                    changed_at,
-                    service,
-                    change,
-                    position,
-                ))
+                let row = RowChange::read(row)?;
+                let position = position.up_to(row.witness.id);
+                Ok(Recorded::new(row, position))
             })
             .collect()
     }
 
     /// The newest rows that were visible at a place, of those from an id on, and the
     /// transactions that wrote them.
-    async fn newest(&self, from_id: i64, now: &Seen) -> anyhow::Result<Vec<(u64, Witness)>> {
+    async fn newest(&self, from_id: i64, now: &Seen) -> anyhow::Result<Vec<WrittenRow>> {
         let context = "read the newest rows of the journal";
         let snapshot = now.snapshot.to_string();
         let parameters: [&(dyn ToSql + Sync); 2] = [&from_id, &snapshot];
@@ -529,7 +259,12 @@ impl Reader {
         let rows = rows.context(context)?;
         rows.iter()
             .rev()
-            .map(|row| witness(row.try_get(0)?))
+            .map(|row| {
+                let (id, changed_at_us) = (row.try_get("id")?, row.try_get("changed_at_us")?);
+                let xid = row.try_get::<_, &str>("xid")?.parse()?;
+                let witness = Witness::new(id, xid, changed_at_us);
+                Ok(WrittenRow { xid, witness })
+            })
             .collect()
     }
 
@@ -577,209 +312,6 @@ impl Reader {
     }
 }
 
-/// A part of the journal.
-#[derive(Debug)]
-pub struct Page {
-    /// Its events, in order.
-    pub events: Vec<Arc<JournalEvent>>,
-    /// How many rows it has, those that are no events too.
-    pub rows: usize,
-    /// Why the others of its rows mean none.
-    pub silent: Vec<Reason>,
-    /// The place behind it.
-    pub end: Position,
-    /// Whether it led up to what was visible when it was read.
-    pub reached_now: bool,
-    /// What may be gone from the journal; `None` if nothing was removed yet.
-    pub kept_from: Option<Seen>,
-}
-
-/// Why nobody can go on from a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gap {
-    /// What came after it is kept no more.
-    Pruned,
-    /// What was seen there is not in the journal any more, and was not pruned.
-    WentBack,
-}
-
-/// From where to where the journal goes.
-#[derive(Clone, Debug)]
-pub struct Extent {
-    /// All that is visible now.
-    pub now: Seen,
-    /// What may be gone; `None` if nothing was removed yet.
-    pub kept_from: Option<Seen>,
-    /// Those of its rows that were asked for.
-    pub found: Vec<Witness>,
-}
-
-impl Extent {
-    /// Of a journal in which nothing has happened yet.
-    pub fn nothing() -> Self {
-        Self {
-            now: Seen::nothing(),
-            kept_from: None,
-            found: Vec::new(),
-        }
-    }
-
-    /// Whether the journal still has rows that were asked for, or has pruned them:
-    /// else it went back.
-    pub fn has(&self, rows: &[Witness]) -> bool {
-        has(rows, &self.found, self.kept_from.as_ref())
-    }
-
-    /// Whether a reader can go on from a position whose witnesses were asked for.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot.
-    pub fn leads_on_from(&self, position: &Position) -> Result<(), Gap> {
-        leads_on_from(position, &self.found, self.kept_from.as_ref())
-    }
-}
-
-fn leads_on_from(
-    position: &Position,
-    found: &[Witness],
-    kept_from: Option<&Seen>,
-) -> Result<(), Gap> {
-    if !has(&position.witnessed().witnesses, found, kept_from) {
-        return Err(Gap::WentBack);
-    }
-    if kept_from.is_some_and(|kept_from| !position.base.covers(kept_from)) {
-        return Err(Gap::Pruned);
-    }
-    Ok(())
-}
-
-/// `found` are those of the journal's rows that have the ids of `rows`, rising.
-fn has(rows: &[Witness], found: &[Witness], kept_from: Option<&Seen>) -> bool {
-    let pruned = |row: &Witness| {
-        kept_from.is_some_and(|kept_from| {
-            let newest = kept_from.witnesses.last();
-            row.id < kept_from.max_id
-                || row.id == kept_from.max_id && newest.is_none_or(|newest| newest == row)
-        })
-    };
-    rows.iter().all(
-        |row| match found.binary_search_by_key(&row.id, |found| found.id) {
-            Ok(at) => found.get(at) == Some(row),
-            Err(_) => pruned(row),
-        },
-    )
-}
-
-/// The first row of a read.
-struct Header {
-    /// All that is visible now, without its greatest id and its witnesses.
-    now: Seen,
-    kept_from: Option<Seen>,
-    found: Vec<Witness>,
-}
-
-impl Header {
-    fn from_row(row: &Row) -> anyhow::Result<Self> {
-        let kept_from = match row.try_get::<_, &str>(3)? {
-            "" => None,
-            snapshot => {
-                let max_id = row.try_get::<_, &str>(4)?.parse();
-                let max_id = max_id.context("read the greatest id that was pruned")?;
-                // Whatever began later may have left late rows.
-                let mut kept_from = seen(snapshot, i64::MAX.unsigned_abs(), max_id)?;
-                // An earlier version did not keep the row.
-                if let Ok((_, newest)) = witness(row.try_get(5)?) {
-                    kept_from.witnesses.push(newest);
-                }
-                Some(kept_from)
-            }
-        };
-        let begun = row.try_get::<_, &str>(6)?.parse()?;
-        let found = witnesses(row.try_get(7)?)?;
-        let mut found: Vec<Witness> = found.into_iter().map(|(_, row)| row).collect();
-        found.sort_unstable();
-        Ok(Self {
-            now: seen(row.try_get(1)?, begun, 0)?,
-            kept_from,
-            found,
-        })
-    }
-
-    fn leads_on_from(&self, position: &Position) -> Result<(), Gap> {
-        leads_on_from(position, &self.found, self.kept_from.as_ref())
-    }
-}
-
-fn seen(snapshot: &str, begun: u64, max_id: i64) -> anyhow::Result<Seen> {
-    Seen::parse(snapshot, begun, max_id).with_context(|| format!("read the snapshot {snapshot}"))
-}
-
-/// A row that means an event, before it is known where its batch ends.
-struct RowEvent {
-    event: Event,
-    organization: Box<str>,
-    witness: Witness,
-    through: i64,
-    xid: u64,
-    changed_at: DateTime<Utc>,
-}
-
-impl RowEvent {
-    fn within(self, batch: &Arc<Batch>) -> anyhow::Result<Arc<JournalEvent>> {
-        Ok(Arc::new(JournalEvent {
-            json: to_raw_value(&self.event)?,
-            event: self.event,
-            organization: self.organization,
-            row: self.witness,
-            through: self.through,
-            xid: self.xid,
-            changed_at: self.changed_at,
-            batch: Arc::clone(batch),
-            reference: OnceLock::new(),
-        }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_there_or_pruned_or_the_journal_went_back() {
-        let [late, newest] = [(80, 7), (100, 9)].map(|(id, xid)| Witness::new(id, xid, 0));
-        let another = Witness::new(100, 9, 1);
-        let rows = [late, newest];
-        let kept_from = |max_id, witnesses: &[Witness]| {
-            Some(Seen {
-                max_id,
-                witnesses: witnesses.to_vec(),
-                ..Seen::nothing()
-            })
-        };
-        for (found, kept_from, there) in [
-            (vec![late, newest], None, true),
-            (vec![newest], None, false),
-            (vec![late], None, false),
-            (vec![late, another], None, false),
-            (vec![newest], kept_from(90, &[Witness::new(90, 8, 0)]), true),
-            (
-                vec![another],
-                kept_from(90, &[Witness::new(90, 8, 0)]),
-                false,
-            ),
-            (vec![], kept_from(90, &[Witness::new(90, 8, 0)]), false),
-            (vec![], kept_from(100, &[newest]), true),
-            (vec![], kept_from(100, &[another]), false),
-            // Pruned by a version that did not keep it.
-            (vec![], kept_from(100, &[]), true),
-        ] {
-            assert_eq!(
-                has(&rows, &found, kept_from.as_ref()),
-                there,
-                "{found:?}, {kept_from:?}"
-            );
-        }
-        assert!(has(&[], &[], None));
-    }
+fn header(row: &Row) -> anyhow::Result<Extent> {
+    Extent::parse(row.try_get("header")?)
 }

@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::batch::JournalEvent;
+use super::bounds::Extent;
 use super::position::Position;
-use super::reader::Extent;
 use super::seen::Seen;
 use super::witness::Witness;
 use crate::event::Reason;

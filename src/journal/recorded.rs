@@ -1,6 +1,7 @@
 //! A row of the journal as it was recorded, with what it means: one reading for
 //! events, for history and for those who ask why there was no event.
 
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
@@ -31,71 +32,81 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn new(
-        (xid, row): (u64, Witness),
-        changed_at: DateTime<Utc>,
-        service: ServiceOf<'_>,
-        change: Change,
-        position: Position,
-    ) -> Self {
-        let ServiceOf { organization, name } = service;
+    pub(super) fn new(row: RowChange, position: Position) -> Self {
         Self {
-            row,
-            xid,
-            changed_at,
-            organization: organization.into(),
-            service_name: name.to_owned(),
-            meaning: meaning_of(name, change.clone()),
-            change,
+            row: row.witness,
+            xid: row.xid,
+            changed_at: row.changed_at,
+            meaning: meaning_of(&row.service_name, row.change.clone()),
+            organization: row.organization,
+            service_name: row.service_name,
+            change: row.change,
             position,
         }
     }
 }
 
-/// Which service a row of the journal is about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ServiceOf<'r> {
-    /// Whose it was.
-    pub(super) organization: &'r str,
-    /// As it was called then.
-    pub(super) name: &'r str,
+/// A row of the journal.
+#[derive(Clone, Debug)]
+pub(super) struct RowChange {
+    pub(super) witness: Witness,
+    pub(super) xid: u64,
+    pub(super) changed_at: DateTime<Utc>,
+    pub(super) organization: Box<str>,
+    pub(super) service_name: String,
+    pub(super) change: Change,
 }
 
-/// The service and the change, from the columns that the reader selects.
-pub(super) fn change_of(row: &Row) -> anyhow::Result<(ServiceOf<'_>, Change)> {
+impl RowChange {
+    /// # Errors
+    ///
+    /// This version does not know what the row says.
+    pub(super) fn read(row: &Row) -> anyhow::Result<Self> {
+        let id = row.try_get("id")?;
+        Self::with_id(id, row).with_context(|| format!("read row {id} of the journal"))
+    }
+
+    fn with_id(id: i64, row: &Row) -> anyhow::Result<Self> {
+        let xid = row.try_get::<_, &str>("xid")?.parse()?;
+        let changed_at: DateTime<Utc> = row.try_get("changed_at")?;
+        Ok(Self {
+            witness: Witness::new(id, xid, changed_at.timestamp_micros()),
+            xid,
+            changed_at,
+            organization: row.try_get::<_, &str>("organization")?.into(),
+            service_name: row.try_get("service_name")?,
+            change: change_of(row)?,
+        })
+    }
+}
+
+fn change_of(row: &Row) -> anyhow::Result<Change> {
     let enabled = |disabled: bool| if disabled { Enabled::No } else { Enabled::Yes };
-    let before = row.try_get::<_, Option<bool>>(9)?.map(enabled);
-    let after = row.try_get::<_, Option<bool>>(10)?.map(enabled);
-    let change = if row.try_get::<_, &str>(3)? == "services" {
-        Change::Service { before, after }
-    } else {
-        Change::Pricing {
-            before: pricing_row(row, 5, 7)?,
-            after: pricing_row(row, 6, 8)?,
+    let before = row.try_get::<_, Option<bool>>("disabled_before")?;
+    let after = row.try_get::<_, Option<bool>>("disabled_after")?;
+    let (before, after) = (before.map(enabled), after.map(enabled));
+    match row.try_get("relation")? {
+        "services" => Ok(Change::Service { before, after }),
+        "pricings" => Ok(Change::Pricing {
+            before: pricing_row(row, "version_before", "availability_before")?,
+            after: pricing_row(row, "version_after", "availability_after")?,
             service_before: before.unwrap_or(Enabled::Yes),
             service_after: after.unwrap_or(Enabled::Yes),
-        }
-    };
-    let service = ServiceOf {
-        organization: row.try_get(11)?,
-        name: row.try_get(4)?,
-    };
-    Ok((service, change))
+        }),
+        relation => bail!("unknown relation `{relation}`"),
+    }
 }
 
-fn pricing_row(
-    row: &Row,
-    version: usize,
-    availability: usize,
-) -> anyhow::Result<Option<PricingRow>> {
-    let availability = row
-        .try_get::<_, Option<&str>>(availability)?
+fn pricing_row(row: &Row, version: &str, availability: &str) -> anyhow::Result<Option<PricingRow>> {
+    let Some(version) = row.try_get(version)? else {
+        return Ok(None);
+    };
+    let text: Option<&str> = row.try_get(availability)?;
+    let availability = text
         .and_then(Availability::parse)
-        .unwrap_or(Availability::Active);
-    Ok(row
-        .try_get::<_, Option<String>>(version)?
-        .map(|version| PricingRow {
-            version,
-            availability,
-        }))
+        .with_context(|| format!("unknown availability `{}`", text.unwrap_or("null")))?;
+    Ok(Some(PricingRow {
+        version,
+        availability,
+    }))
 }

@@ -8,10 +8,7 @@
 
 use std::fmt;
 
-use anyhow::Context as _;
-
-use super::witness::{Witness, Witnesses, witness, witnesses};
-use crate::store::journal::Place;
+use super::witness::{Witness, Witnesses, WrittenRow};
 
 /// A `pg_snapshot`: which transactions had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,40 +94,16 @@ impl Seen {
         })
     }
 
-    /// Reads a place as REST's transactions see it.
-    ///
-    /// # Errors
-    ///
-    /// Postgres writes it in another way than expected.
-    pub fn of(place: &Place) -> anyhow::Result<Self> {
-        let begun = u64::from(place.begun.unsigned_abs());
-        let mut seen = Self::parse(&place.snapshot, begun, 0)
-            .with_context(|| format!("read the snapshot {}", place.snapshot))?;
-        let pruned = place.pruned.as_deref().map(witness).transpose()?;
-        let pruned = pruned.map(|(_, row)| row);
-        seen.end_at_newest(
-            witnesses(&place.newest)?,
-            place.pruned_max_id,
-            pruned.as_slice(),
-        );
-        Ok(seen)
-    }
-
     /// Takes the greatest id and the witnesses from the newest rows that it sees, the
-    /// newest first, or else from the newest that was pruned.
-    pub fn end_at_newest(
-        &mut self,
-        rows: Vec<(u64, Witness)>,
-        pruned_max_id: i64,
-        pruned: &[Witness],
-    ) {
+    /// newest first, or else from what was pruned.
+    pub(super) fn end_at_newest(&mut self, rows: &[WrittenRow], pruned: Option<&Self>) {
         let mut newest = Witnesses::default();
-        self.max_id = pruned_max_id;
-        for (xid, row) in rows.into_iter().rev() {
-            self.max_id = self.max_id.max(row.id);
-            newest.take(xid, row);
+        self.max_id = pruned.map_or(0, |pruned| pruned.max_id);
+        for row in rows.iter().rev() {
+            self.max_id = self.max_id.max(row.witness.id);
+            newest.take(row.xid, row.witness);
         }
-        self.witnesses = newest.kept(pruned);
+        self.witnesses = newest.kept(pruned.map_or(&[], |pruned| &pruned.witnesses));
     }
 
     /// Whether a row had been seen.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use anyhow::Context as _;
+use serde::Deserialize;
 
 /// The most rows that are kept of one read.
 pub const MOST_WITNESSES: usize = 8;
@@ -21,6 +21,24 @@ pub struct Witness {
     pub id: i64,
     /// Of its id, its transaction and its time.
     pub fingerprint: u32,
+}
+
+/// A row of the journal and the transaction that wrote it. The statements tell it as
+/// `[id, transaction, microseconds after 1970]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(from = "(i64, u64, i64)")]
+pub(super) struct WrittenRow {
+    pub(super) xid: u64,
+    pub(super) witness: Witness,
+}
+
+impl From<(i64, u64, i64)> for WrittenRow {
+    fn from((id, xid, changed_at_us): (i64, u64, i64)) -> Self {
+        Self {
+            xid,
+            witness: Witness::new(id, xid, changed_at_us),
+        }
+    }
 }
 
 impl Witness {
@@ -48,22 +66,6 @@ fn mix(number: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// Reads a row as Postgres writes it: an id, its transaction and its time in
-/// microseconds, with colons between.
-pub fn witness(text: &str) -> anyhow::Result<(u64, Witness)> {
-    let mut parts = text.split(':');
-    let mut part = || parts.next().with_context(|| format!("read the row {text}"));
-    let id = part()?.parse()?;
-    let xid = part()?.parse()?;
-    Ok((xid, Witness::new(id, xid, part()?.parse()?)))
-}
-
-/// Reads several, with commas between.
-pub fn witnesses(text: &str) -> anyhow::Result<Vec<(u64, Witness)>> {
-    let texts = text.split(',').filter(|text| !text.is_empty());
-    texts.map(witness).collect()
 }
 
 /// Gathers the witnesses of a read: the last row of each of its transactions.

@@ -9,7 +9,8 @@ use axum::response::{IntoResponseParts, ResponseParts};
 use utoipa::ToSchema;
 
 use super::{Api, Error};
-use crate::journal::{JournalKey, Position, Seen};
+use crate::journal::bounds::Extent;
+use crate::journal::{JournalKey, Position};
 use crate::store;
 
 /// The header that tells the position.
@@ -42,9 +43,9 @@ impl Snapshot {
     /// Begins to read.
     pub(super) async fn take(api: &Api) -> Result<Self, Error> {
         let mut tx = store::begin_read(&api.pool).await?;
-        let place = store::journal::place(&mut tx).await?;
-        let seen = Seen::of(&place).map_err(Error::Fault)?;
-        let position = Position::after(Arc::new(seen));
+        let header = store::journal::now(&mut tx).await?;
+        let now = Extent::parse(&header).map_err(Error::Fault)?.now;
+        let position = Position::after(Arc::new(now));
         Ok(Self {
             tx,
             position: EventPosition::new(&position, &api.history.key())?,

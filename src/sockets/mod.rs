@@ -383,12 +383,11 @@ impl Handshake {
     /// try again by itself.
     async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
         match self.sources.history.check(position).await {
-            Err(PositionRefused::Unavailable) => match self.sources.recent.kept_from() {
-                Some(kept_from) if !position.base.covers(&kept_from) => {
-                    Err(PositionRefused::Expired)
-                }
-                _ => Ok(()),
-            },
+            Err(PositionRefused::Unavailable) => {
+                let kept_from = self.sources.recent.kept_from();
+                let is_kept = position.is_kept(kept_from.as_ref());
+                is_kept.then_some(()).ok_or(PositionRefused::Expired)
+            }
             checked => checked,
         }
     }

@@ -138,6 +138,55 @@ fn signal(name: &str, process: &str) {
     assert!(sent.expect("kill runs").success());
 }
 
+/// A newer version may write what this one does not know: guessing would announce what
+/// did not happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_says_something_unknown_is_not_guessed_at() {
+    let database = Database::create().await;
+    let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
+    let mut client = Client::join(program.address(), "40/pricings,").await;
+    database
+        .sql(
+            "insert into services (name) values ('Zoom');
+            insert into pricings (service_name, version) values ('Zoom', '0')",
+        )
+        .await;
+    assert_eq!(client.next_event().await, "CREATED Zoom 0");
+    for (version, column, unknown, why) in [
+        (1, "relation", "'plans'", "unknown relation `plans`"),
+        (
+            2,
+            "availability_after",
+            "'paused'",
+            "unknown availability `paused`",
+        ),
+        (
+            3,
+            "availability_after",
+            "null",
+            "unknown availability `null`",
+        ),
+    ] {
+        database
+            .sql(&format!(
+                "begin;
+                set local space_events.wake = 'poll';
+                insert into pricings (service_name, version) values ('Zoom', '{version}');
+                update space_events.row_changes set {column} = {unknown} where version_after = '{version}';
+                commit"
+            ))
+            .await;
+        program.line_after(why);
+        database
+            .sql(&format!(
+                "update space_events.row_changes set relation = 'pricings', availability_after = 'active'
+                where version_after = '{version}'"
+            ))
+            .await;
+        assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_read_is_tried_again_less_and_less_often() {
     /// The pauses double from 50 ms on; each may be half as long.

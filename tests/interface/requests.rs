@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
-use space_events::journal::reader::Extent;
+use space_events::journal::bounds::Extent;
 use space_events::journal::{History, JournalKey, Recent};
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use space_events::api_key::ApiKeys;
-use space_events::journal::reader::Extent;
+use space_events::journal::bounds::Extent;
 use space_events::journal::{History, JournalKey, Recent};
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};

@@ -1,5 +1,5 @@
 //! The journal's housekeeping: which one it is, where it is now, how far back it
-//! goes. What it says is read by [`crate::journal`].
+//! goes; and the statements with which [`crate::journal`] reads it.
 
 use std::collections::HashMap;
 
@@ -8,38 +8,26 @@ use sqlx::{Connection as _, FromRow, PgConnection, PgExecutor};
 
 use super::Transaction;
 
-/// A place in the journal, as Postgres writes it.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct Place {
-    /// A `pg_snapshot`.
-    pub snapshot: String,
-    /// How many transaction ids from its xmax on had been given out.
-    pub begun: i32,
-    /// The newest rows that it sees, the newest first: `id:xid:microseconds,…`.
-    pub newest: String,
-    /// The greatest id that was pruned.
-    pub pruned_max_id: i64,
-    /// The row that had it, as above; not known if an earlier version pruned it.
-    pub pruned: Option<String>,
-}
+/// The rows of an organisation that had been seen, the newest first.
+pub const BEFORE: &str = include_str!("sql/before.sql");
+/// The rows behind a place at which no transaction was running.
+pub const LATER: &str = include_str!("sql/later.sql");
+/// The newest rows that a snapshot saw.
+pub const NEWEST: &str = include_str!("sql/newest.sql");
+/// Where the journal is now, and how far back it goes.
+pub const NOW: &str = include_str!("sql/now.sql");
+/// The rest of a batch.
+pub const REST: &str = include_str!("sql/rest.sql");
+/// The rows that are visible now and were not seen.
+pub const UNSEEN: &str = include_str!("sql/unseen.sql");
 
-/// Where the journal is, in the snapshot of the statement or transaction.
-pub async fn place(executor: impl PgExecutor<'_>) -> sqlx::Result<Place> {
-    sqlx::query_as(
-        "select s.now::text as snapshot,
-            age(pg_snapshot_xmax(s.now)::xid) as begun,
-            array_to_string(array(
-                select concat_ws(':', id, xid, (extract(epoch from changed_at) * 1000000)::bigint)
-                from space_events.row_changes
-                order by id desc
-                limit 8), ',') as newest,
-            j.pruned_max_id,
-            j.pruned_max_id || ':' || j.pruned_xid || ':'
-                || (extract(epoch from j.pruned_changed_at) * 1000000)::bigint as pruned
-        from space_events.journal j, pg_current_snapshot() s (now)",
-    )
-    .fetch_one(executor)
-    .await
+/// Where the journal is, in the snapshot of the statement or transaction: a header, as
+/// [`NOW`] tells it.
+pub async fn now(executor: impl PgExecutor<'_>) -> sqlx::Result<String> {
+    sqlx::query_scalar(NOW)
+        .bind(None::<Vec<i64>>)
+        .fetch_one(executor)
+        .await
 }
 
 /// When each of these transactions committed; without those of which Postgres does
