@@ -9,8 +9,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::seen::Snapshot;
 use crate::metrics::Metrics;
-use crate::store::{self, Pool};
+use crate::store::journal::retention::{self, Expired};
+use crate::store::{self, Pool, Transaction};
 
 /// How many rows go in one transaction.
 const BATCH_ROWS: i64 = 5000;
@@ -49,7 +51,7 @@ pub async fn run(pool: Pool, retention: Duration, metrics: Arc<Metrics>, stop: C
 
 async fn prune(
     pool: &Pool,
-    retention: Duration,
+    kept_for: Duration,
     interval: Duration,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -59,12 +61,12 @@ async fn prune(
     let mut last_id = 0;
     while !stop.is_cancelled() {
         let mut tx = store::begin_long(pool).await?;
-        if !store::journal::try_prune_lock(&mut tx).await? {
+        if !retention::try_prune_lock(&mut tx).await? {
             break;
         }
         if first {
             // They would be the newest for as long as the clock was ahead.
-            let marks = store::journal::drop_marks_from_the_future(&mut tx).await?;
+            let marks = retention::drop_marks_from_the_future(&mut tx).await?;
             if marks > 0 {
                 warn!(
                     marks,
@@ -72,11 +74,11 @@ async fn prune(
                      is kept as if it were written now"
                 );
             }
-            store::journal::mark(&mut tx, interval.as_secs_f64() / 2.0).await?;
-            store::journal::expire(&mut tx, retention.as_secs_f64()).await?;
+            retention::mark(&mut tx, interval.as_secs_f64() / 2.0).await?;
+            expire(&mut tx, kept_for).await?;
             first = false;
         }
-        let (rows, through) = store::journal::prune(&mut tx, last_id, BATCH_ROWS).await?;
+        let (rows, through) = retention::prune(&mut tx, last_id, BATCH_ROWS).await?;
         tx.commit().await?;
         last_id = through;
         metrics.pruned(rows.unsigned_abs());
@@ -87,4 +89,77 @@ async fn prune(
         sleep(PAUSE).await;
     }
     Ok(total)
+}
+
+/// Moves the end of what is kept to the newest mark that is old enough. If nothing that
+/// the mark saw is there to be removed, the end stays: on a quiet database an old
+/// position is as good as a new one.
+async fn expire(tx: &mut Transaction, kept_for: Duration) -> sqlx::Result<()> {
+    let Some(expired) = retention::take_expired(&mut *tx, kept_for.as_secs_f64()).await? else {
+        return Ok(());
+    };
+    let (snapshot, max_id) = gone(&expired).ok_or_else(|| {
+        sqlx::Error::Decode(format!("cannot read a snapshot: {expired:?}").into())
+    })?;
+    retention::set_pruned(tx, &snapshot.to_string(), max_id).await
+}
+
+/// What may be gone when what expired goes: it ends at the newest row that goes, not at
+/// the mark, so that whoever has seen that row can go on from there. `None` if a
+/// snapshot cannot be read.
+fn gone(expired: &Expired) -> Option<(Snapshot, i64)> {
+    let mark = Snapshot::parse(&expired.mark)?;
+    let mut xmax = expired.max_xid.cast_unsigned() + 1;
+    if let Some(pruned) = &expired.pruned_snapshot {
+        xmax = xmax.max(Snapshot::parse(pruned)?.xmax());
+    }
+    let max_id = expired.max_id.max(expired.pruned_max_id);
+    Some((mark.cut_at(xmax), max_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_gone_ends_at_the_newest_row_that_goes() {
+        let gone = |mark: &str, (max_id, max_xid), pruned: Option<(&str, i64)>| {
+            let expired = Expired {
+                mark: mark.to_owned(),
+                max_id,
+                max_xid,
+                pruned_snapshot: pruned.map(|(snapshot, _)| snapshot.to_owned()),
+                pruned_max_id: pruned.map_or(0, |(_, max_id)| max_id),
+            };
+            gone(&expired).map(|(snapshot, max_id)| (snapshot.to_string(), max_id))
+        };
+        for (mark, going, pruned, expected) in [
+            ("20:20:", (7, 15), None, ("16:16:", 7)),
+            // Who was in progress below that row's transaction may still write.
+            ("10:20:10,12,18", (7, 15), None, ("10:16:10,12", 7)),
+            ("17:20:17,18", (7, 15), None, ("16:16:", 7)),
+            // What went before stays gone.
+            (
+                "18:30:18,25",
+                (7, 15),
+                Some(("14:20:14", 9)),
+                ("18:20:18", 9),
+            ),
+            (
+                "18:30:18,25",
+                (9, 26),
+                Some(("14:20:14", 7)),
+                ("18:27:18,25", 9),
+            ),
+        ] {
+            let expected = (expected.0.to_owned(), expected.1);
+            assert_eq!(
+                gone(mark, going, pruned),
+                Some(expected),
+                "{mark} {going:?}"
+            );
+        }
+        assert_eq!(gone("20", (7, 15), None), None);
+        assert_eq!(gone("20:20:", (7, 15), Some(("20", 7))), None);
+    }
 }

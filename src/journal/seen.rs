@@ -42,6 +42,12 @@ impl Snapshot {
         xid < self.xmax && self.in_progress.binary_search(&xid).is_err()
     }
 
+    /// The same without the transactions from an id on.
+    pub(super) fn cut_at(mut self, xmax: u64) -> Self {
+        self.in_progress.retain(|xid| *xid < xmax);
+        Self { xmax, ..self }
+    }
+
     /// The first transaction id above all that had completed.
     pub fn xmax(&self) -> u64 {
         self.xmax

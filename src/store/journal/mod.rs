@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, PgConnection, PgExecutor};
 
-use super::Transaction;
+pub mod retention;
 
 /// The rows of an organisation that had been seen, the newest first.
 pub const BEFORE: &str = include_str!("sql/before.sql");
@@ -118,129 +118,6 @@ pub async fn key(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<u8>> {
     sqlx::query_scalar("select key from space_events.journal")
         .fetch_one(executor)
         .await
-}
-
-/// Whether this transaction may prune: one at a time does, until it ends.
-pub async fn try_prune_lock(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('space_events prune'))")
-        .fetch_one(executor)
-        .await
-}
-
-/// Drops the marks from the future. Returns how many there were.
-pub async fn drop_marks_from_the_future(executor: impl PgExecutor<'_>) -> sqlx::Result<u64> {
-    let dropped = sqlx::query("delete from space_events.marks where taken_at > clock_timestamp()")
-        .execute(executor)
-        .await?;
-    Ok(dropped.rows_affected())
-}
-
-/// Takes a mark, unless the last one is younger than `interval_s` seconds.
-pub async fn mark(executor: impl PgExecutor<'_>, interval_s: f64) -> sqlx::Result<()> {
-    sqlx::query(
-        "insert into space_events.marks (max_id)
-        select greatest(
-            (select coalesce(max(id), 0) from space_events.row_changes),
-            (select pruned_max_id from space_events.journal))
-        where not exists (
-            select from space_events.marks
-            where taken_at > now() - make_interval(secs => $1))
-        on conflict do nothing",
-    )
-    .bind(interval_s)
-    .execute(executor)
-    .await?;
-    Ok(())
-}
-
-/// Moves the end of what is kept to the newest mark that is older than
-/// `retention_s` seconds, and drops the marks before it. If nothing that the mark
-/// saw is there to be removed, the end stays: on a quiet database an old position
-/// is as good as a new one.
-///
-/// What may be gone ends at the newest row that goes, not at the mark: whoever has
-/// seen that row can go on from there.
-pub async fn expire(executor: impl PgExecutor<'_>, retention_s: f64) -> sqlx::Result<()> {
-    sqlx::query(
-        "with mark as (
-            select taken_at, snapshot, max_id
-            from space_events.marks
-            where taken_at < now() - make_interval(secs => $1)
-            order by taken_at desc
-            limit 1
-        ), dropped as (
-            delete from space_events.marks
-            where taken_at <= (select taken_at from mark)
-        ), going as (
-            select max(c.id) as max_id, max(c.xid::text::bigint) + 1 as xmax
-            from space_events.row_changes c, mark
-            where c.id <= mark.max_id
-            and pg_visible_in_snapshot(c.xid, mark.snapshot)
-        ), gone as (
-            select
-                greatest(going.max_id, j.pruned_max_id) as max_id,
-                greatest(going.xmax, pg_snapshot_xmax(j.pruned_snapshot)::text::bigint) as xmax
-            from going, space_events.journal j
-            where going.max_id is not null
-        ), still as (
-            select
-                coalesce(min(x.xid), gone.xmax) as xmin,
-                coalesce(string_agg(x.xid::text, ',' order by x.xid), '') as xip
-            from gone
-            left join (
-                select xip::text::bigint as xid
-                from mark, pg_snapshot_xip(mark.snapshot) xip
-            ) x on x.xid < gone.xmax
-            group by gone.xmax
-        )
-        update space_events.journal j
-        set pruned_snapshot = format('%s:%s:%s', still.xmin, gone.xmax, still.xip)::pg_snapshot,
-            pruned_max_id = gone.max_id,
-            pruned_xid = coalesce(newest.xid, j.pruned_xid),
-            pruned_changed_at = coalesce(newest.changed_at, j.pruned_changed_at)
-        from gone
-        cross join still
-        left join space_events.row_changes newest on newest.id = gone.max_id",
-    )
-    .bind(retention_s)
-    .execute(executor)
-    .await?;
-    Ok(())
-}
-
-/// Removes at most `limit` rows that are kept no more, with ids above `after_id`.
-/// Returns how many, and the id of the last.
-///
-/// Whoever begins at the front again finds what was removed before, dead but not
-/// cleared away, for as long as somebody may still see it. And the rows are found in
-/// the order of their ids, in this transaction: a plan that sorts them reads all that
-/// are left, however few go.
-pub async fn prune(tx: &mut Transaction, after_id: i64, limit: i64) -> sqlx::Result<(i64, i64)> {
-    sqlx::raw_sql("set local enable_sort = off; set local enable_bitmapscan = off")
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query_as(
-        "with going as (
-            select id
-            from space_events.row_changes
-            where id > $1
-            and id <= (select pruned_max_id from space_events.journal)
-            and pg_visible_in_snapshot(xid, (select pruned_snapshot from space_events.journal))
-            order by id
-            limit $2
-        ), pruned as (
-            delete from space_events.row_changes
-            where id > $1
-            and id <= (select max(id) from going)
-            and pg_visible_in_snapshot(xid, (select pruned_snapshot from space_events.journal))
-            returning id
-        )
-        select count(*), coalesce(max(id), $1) from pruned",
-    )
-    .bind(after_id)
-    .bind(limit)
-    .fetch_one(tx)
-    .await
 }
 
 /// How the journal is.
