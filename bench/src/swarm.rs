@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,6 +23,9 @@ use crate::frames;
 
 /// The service whose versions are counted.
 pub(crate) const SERVICE: &str = "Zoom";
+
+/// How an event begins that tells a client where it is.
+const POSITION: &[u8] = br#"42/pricings,["position","#;
 
 /// How many clients connect at the same time.
 const CONNECTING: usize = 64;
@@ -45,8 +48,50 @@ thread_local! {
 pub(crate) enum Expected {
     /// These versions of [`SERVICE`] created, each once, in order.
     Created(Range<u64>),
+    /// As many versions from 0 on as can be timed, likewise.
+    Timed(Arc<Times>),
     /// Any messages.
     Any,
+}
+
+/// How long each client waited for each message.
+#[derive(Debug)]
+pub(crate) struct Times {
+    /// When each version was sent.
+    sent: Vec<OnceLock<Instant>>,
+    /// In milliseconds.
+    took: Mutex<Vec<f64>>,
+}
+
+impl Times {
+    pub(crate) fn of(versions: u64) -> Self {
+        Self {
+            sent: (0..versions).map(|_| OnceLock::new()).collect(),
+            took: Mutex::default(),
+        }
+    }
+
+    /// Says that a version is sent now.
+    pub(crate) fn send(&self, version: u64) {
+        if let Some(sent) = self.sent.get(version as usize) {
+            let _ = sent.set(Instant::now());
+        }
+    }
+
+    fn arrived(&self, version: u64, at: Instant) {
+        if let Some(sent) = self.sent.get(version as usize).and_then(OnceLock::get) {
+            let took = at.saturating_duration_since(*sent).as_secs_f64() * 1e3;
+            self.took
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(took);
+        }
+    }
+
+    /// All that came so far.
+    pub(crate) fn took(&self) -> Vec<f64> {
+        std::mem::take(&mut self.took.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A message, where somebody wants to see it.
@@ -149,7 +194,8 @@ impl Swarm {
         }
     }
 
-    async fn all_joined(&self) -> Result<()> {
+    /// Waits until all have joined.
+    pub(crate) async fn all_joined(&self) -> Result<()> {
         self.until(CONNECT_LIMIT, |state| state.joined == self.clients)
             .await
             .context("connect the clients")
@@ -248,7 +294,7 @@ async fn run(shared: &Shared) -> Result<Infallible> {
         joined: false,
         next_version: match &shared.expected {
             Expected::Created(versions) => versions.start,
-            Expected::Any => 0,
+            Expected::Timed(_) | Expected::Any => 0,
         },
     };
     let mut turn = Some(turn);
@@ -334,6 +380,10 @@ impl Client<'_> {
 
     /// Takes a packet; whether it was a message.
     fn take(&mut self, packet: &[u8], at: Instant) -> Result<bool> {
+        // Where it is without an event; who listens may want to know.
+        if packet.starts_with(POSITION) && self.shared.arrivals.is_none() {
+            return Ok(false);
+        }
         if packet.starts_with(b"42/pricings,") {
             self.take_message(packet, at)?;
             return Ok(true);
@@ -359,8 +409,10 @@ impl Client<'_> {
             let text = String::from_utf8_lossy(packet).into_owned();
             let _ = arrivals.send(Arrival { at, text });
         }
-        let Expected::Created(versions) = &self.shared.expected else {
-            return Ok(());
+        let versions = match &self.shared.expected {
+            Expected::Created(versions) => versions.clone(),
+            Expected::Timed(times) => 0..times.sent.len() as u64,
+            Expected::Any => return Ok(()),
         };
         let version = created(packet, &self.shared.before_version)
             .with_context(|| format!("unexpected: {}", String::from_utf8_lossy(packet)))?;
@@ -371,6 +423,9 @@ impl Client<'_> {
             versions.end,
         );
         self.next_version += 1;
+        if let Expected::Timed(times) = &self.shared.expected {
+            times.arrived(version, at);
+        }
         if self.next_version == versions.end {
             self.shared.change(|state| {
                 state.finished += 1;

@@ -1,5 +1,6 @@
 //! Many clients come back at once, with a position.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use tokio::time::timeout;
 use super::{DELIVERY_LIMIT, insert_versions};
 use crate::figure::{Figure, Target, Unit};
 use crate::side::{Bench, Side};
+use crate::sql::Session;
 use crate::swarm::{Expected, SERVICE, Swarm};
 
 pub(super) const FIGURES: &[Figure] = &[
@@ -42,22 +44,8 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let missed = bench.size(10_000, 1_000);
     let running = bench.start(side, &[SERVICE]).await?;
     let address = running.server.address;
-    let connect = r#"40/pricings,{"since":""}"#;
-    let (swarm, mut arrivals) = Swarm::listen(address, connect, Expected::Any).await?;
     let sql = &running.database.sql;
-    sql.run(&insert_versions(0, 1)).await?;
-    let first = loop {
-        let arrival = timeout(DELIVERY_LIMIT, arrivals.recv())
-            .await
-            .context("no event came")?
-            .context("the client was cut")?;
-        // Where it is without an event.
-        if !arrival.text.contains(r#"["position","#) {
-            break arrival;
-        }
-    };
-    drop(swarm);
-    let position = position(&first.text).with_context(|| format!("in {}", first.text))?;
+    let position = first_position(address, sql).await?;
     sql.run(&insert_versions(1, missed + 1)).await?;
 
     let before = running.server.peak_resident()?;
@@ -69,6 +57,24 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let added = running.server.peak_resident()? - before;
     swarm.check()?;
     Ok(vec![took, (clients * missed) as f64 / took, added])
+}
+
+/// Inserts version 0; the position behind it.
+pub(super) async fn first_position(address: SocketAddr, sql: &Session) -> Result<String> {
+    let connect = r#"40/pricings,{"since":""}"#;
+    let (_swarm, mut arrivals) = Swarm::listen(address, connect, Expected::Any).await?;
+    sql.run(&insert_versions(0, 1)).await?;
+    let first = loop {
+        let arrival = timeout(DELIVERY_LIMIT, arrivals.recv())
+            .await
+            .context("no event came")?
+            .context("the client was cut")?;
+        // Where it is without an event.
+        if !arrival.text.contains(r#"["position","#) {
+            break arrival;
+        }
+    };
+    position(&first.text).with_context(|| format!("in {}", first.text))
 }
 
 /// The position in the second argument of a message; the peer sends it alone.

@@ -15,7 +15,7 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 0,
         unit: Unit::PerSecond,
         against: Some(Side::Peer),
-        target: Target::RatioAtLeast(10.0),
+        target: Target::RatioAtLeast(35.0),
     },
     Figure {
         title: "the same, until the last client has all",
@@ -29,7 +29,7 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 2,
         unit: Unit::Megabytes,
         against: Some(Side::Peer),
-        target: Target::AtMost(60.0),
+        target: Target::AtMost(12.0),
     },
 ];
 

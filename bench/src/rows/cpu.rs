@@ -15,7 +15,7 @@ pub(super) const FIGURES: &[Figure] = &[Figure {
     value: 0,
     unit: Unit::Microseconds,
     against: Some(Side::Peer),
-    target: Target::RatioAtMost(0.7),
+    target: Target::RatioAtMost(0.55),
 }];
 
 /// Between two commits.

@@ -12,7 +12,7 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 0,
         unit: Unit::PerSecond,
         against: Some(Side::Peer),
-        target: Target::RatioAtLeast(10.0),
+        target: Target::RatioAtLeast(150.0),
     },
     Figure {
         title: "the same, until the last client has all",
@@ -26,7 +26,7 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 2,
         unit: Unit::Megabytes,
         against: Some(Side::Peer),
-        target: Target::Report,
+        target: Target::AtMost(5.0),
     },
 ];
 

@@ -16,14 +16,14 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 0,
         unit: Unit::Milliseconds,
         against: Some(Side::Peer),
-        target: Target::Report,
+        target: Target::RatioAtMost(0.45),
     },
     Figure {
         title: "the same, memory of the server",
         value: 1,
         unit: Unit::Megabytes,
         against: Some(Side::Peer),
-        target: Target::Report,
+        target: Target::RatioAtMost(0.88),
     },
     Figure {
         title: "the same, how many clients the limit of open files let in",

@@ -15,7 +15,7 @@ pub(super) const FIGURES: &[Figure] = &[
         value: 0,
         unit: Unit::Megabytes,
         against: Some(Side::Peer),
-        target: Target::RatioAtMost(0.45),
+        target: Target::RatioAtMost(0.32),
     },
     Figure {
         title: "the same, before the first client",

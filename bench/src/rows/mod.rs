@@ -16,7 +16,12 @@ mod open_transaction;
 mod old_journal;
 mod instances;
 mod idle;
+mod busy;
 mod back;
+mod steady;
+mod storm;
+mod churn;
+mod growth;
 
 use std::time::Duration;
 
@@ -46,12 +51,17 @@ pub(crate) enum Row {
     Writers(Disk),
     Rest(Disk),
     Idle,
+    Busy,
     Back,
+    Steady,
+    Storm,
+    Churn,
+    Growth,
 }
 
 impl Row {
     /// As they stand in the table.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Latency,
         Self::OpenTransaction,
         Self::OldJournal,
@@ -67,7 +77,12 @@ impl Row {
         Self::Rest(Disk::AsItIs),
         Self::Rest(Disk::Slow),
         Self::Idle,
+        Self::Busy,
         Self::Back,
+        Self::Steady,
+        Self::Storm,
+        Self::Churn,
+        Self::Growth,
     ];
 
     /// As it is called in ROWS and in the notes.
@@ -88,7 +103,12 @@ impl Row {
             Self::Rest(Disk::Slow) => "rest-slow-disk",
             Self::Rest(_) => "rest",
             Self::Idle => "idle",
+            Self::Busy => "busy",
             Self::Back => "back",
+            Self::Steady => "steady",
+            Self::Storm => "storm",
+            Self::Churn => "churn",
+            Self::Growth => "growth",
         }
     }
 
@@ -109,7 +129,12 @@ impl Row {
             Self::Rest(Disk::Slow) => rest::ON_THE_SLOW_DISK,
             Self::Rest(_) => rest::FIGURES,
             Self::Idle => idle::FIGURES,
+            Self::Busy => busy::FIGURES,
             Self::Back => back::FIGURES,
+            Self::Steady => steady::FIGURES,
+            Self::Storm => storm::FIGURES,
+            Self::Churn => churn::FIGURES,
+            Self::Growth => growth::FIGURES,
         }
     }
 
@@ -127,7 +152,7 @@ impl Row {
         match self {
             Self::Statements => &[Side::Ours, Side::Plain],
             Self::SingleRow | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
-            Self::OpenTransaction | Self::OldJournal | Self::Back => &[Side::Ours],
+            Self::OpenTransaction | Self::OldJournal | Self::Back | Self::Growth => &[Side::Ours],
             _ => &[Side::Ours, Side::Peer],
         }
     }
@@ -135,8 +160,8 @@ impl Row {
     /// How often each side is measured.
     pub(crate) fn repetitions(self) -> usize {
         match self {
-            // Each run has three numbers of instances, and takes long.
-            Self::Instances => 1,
+            // Each run takes long.
+            Self::Instances | Self::Busy | Self::Churn | Self::Growth => 1,
             // Short, and the disk has its moods.
             Self::Statements => 5,
             _ => 3,
@@ -159,7 +184,12 @@ impl Row {
             Self::Writers(_) => writers::measure(bench, side).await,
             Self::Rest(_) => rest::measure(bench, side).await,
             Self::Idle => idle::measure(bench, side).await,
+            Self::Busy => busy::measure(bench, side).await,
             Self::Back => back::measure(bench, side).await,
+            Self::Steady => steady::measure(bench, side).await,
+            Self::Storm => storm::measure(bench, side).await,
+            Self::Churn => churn::measure(bench, side).await,
+            Self::Growth => growth::measure(bench, side).await,
         }
     }
 }
