@@ -21,7 +21,7 @@ use crate::api_key::API_KEY;
 use crate::capture;
 use crate::config::{Config, Database, Urls};
 use crate::feed::Feed;
-use crate::journal::{History, JournalKey, Recent, retention};
+use crate::journal::{CatchUp, JournalKey, ReplayBuffer, retention};
 use crate::metrics::Metrics;
 use crate::open_files;
 use crate::readiness::{self, Checks};
@@ -188,18 +188,18 @@ impl App {
             .context("read the key of the journal")?;
         drop(tx);
         let key = JournalKey::new(key);
-        let (feed, extent) = Feed::start(listen_url.clone()).await?;
+        let (feed, bounds) = Feed::start(listen_url.clone()).await?;
         let metrics = Arc::new(Metrics::default());
-        let recent = Arc::new(Recent::new(extent, Arc::clone(&metrics)));
-        let history = Arc::new(History::new(listen_url, key, Arc::clone(&recent)));
+        let replay_buffer = Arc::new(ReplayBuffer::new(bounds, Arc::clone(&metrics)));
+        let catch_up = Arc::new(CatchUp::new(listen_url, key, Arc::clone(&replay_buffer)));
         let sources = Arc::new(Sources {
-            recent: Arc::clone(&recent),
-            history: Arc::clone(&history),
+            replay_buffer: Arc::clone(&replay_buffer),
+            catch_up: Arc::clone(&catch_up),
             metrics: Arc::clone(&metrics),
         });
         let api = Api {
             pool: pool.clone(),
-            history: Arc::clone(&history),
+            catch_up: Arc::clone(&catch_up),
             keys: Arc::clone(&config.keys),
             fetcher: Arc::new(PricingFetcher::new(
                 config.pricing_url_allow.clone(),
@@ -219,14 +219,14 @@ impl App {
         };
         let checks = Checks {
             pool: pool.clone(),
-            recent: Arc::clone(&recent),
+            replay_buffer: Arc::clone(&replay_buffer),
             faults: Arc::default(),
         };
         let router = rest::router(api).merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);
         let sights = Sights {
             metrics: Arc::clone(&metrics),
-            recent: Arc::clone(&recent),
+            replay_buffer: Arc::clone(&replay_buffer),
             clients: sockets.clients(),
             pool: pool.clone(),
             keys: Arc::clone(&config.keys),
@@ -258,7 +258,7 @@ impl App {
             delivering.await;
             Ok(())
         });
-        let following = feed.run(recent, history, stop_feed.clone());
+        let following = feed.run(replay_buffer, catch_up, stop_feed.clone());
         tasks.spawn(async move {
             following.await;
             Ok(())

@@ -90,7 +90,7 @@ pub struct Settings {
     /// [default: public].
     #[arg(long, env, global = true)]
     pub socket_auth: Option<String>,
-    /// How long the change log is kept for clients that come back: a number and
+    /// How long the journal is kept for clients that come back: a number and
     /// one of s, m, h, d, w [default: 7d].
     #[arg(long, env, global = true)]
     pub event_retention: Option<String>,

@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::capture;
-use crate::journal::Recent;
+use crate::journal::ReplayBuffer;
 use crate::store::Pool;
 
 /// How long the database may take to say how its triggers are, before what it said
@@ -34,7 +34,7 @@ pub struct Checks {
     /// The database, for its triggers.
     pub pool: Pool,
     /// How far the feed is.
-    pub recent: Arc<Recent>,
+    pub replay_buffer: Arc<ReplayBuffer>,
     /// What was wrong with the triggers at the last look; empty: nothing.
     pub faults: Arc<Mutex<String>>,
 }
@@ -111,9 +111,9 @@ async fn ready(State(checks): State<Checks>) -> Response {
         // As they were when it was last there.
         Err(_) => checks.last_look(),
     };
-    let recent = &checks.recent;
-    let behind = recent.behind();
-    let listen = recent.follows();
+    let replay_buffer = &checks.replay_buffer;
+    let behind = replay_buffer.behind();
+    let listen = replay_buffer.follows();
     let caught_up = behind < GREATEST_LAG;
     let ready = database.is_ok() && triggers.is_ok() && listen && caught_up;
     let ok = || "ok".to_owned();

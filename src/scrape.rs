@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::api_key::{self, ApiKeys};
-use crate::journal::Recent;
+use crate::journal::ReplayBuffer;
 use crate::metrics::process::Process;
 use crate::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
@@ -40,7 +40,7 @@ pub struct Sights {
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// Where the feed is.
-    pub recent: Arc<Recent>,
+    pub replay_buffer: Arc<ReplayBuffer>,
     /// Who is there.
     pub clients: Clients,
     /// The database, and the connections to it.
@@ -146,7 +146,7 @@ impl Sights {
             "Clients that are connected to the namespace",
             clients,
         );
-        let follows = i64::from(self.recent.follows());
+        let follows = i64::from(self.replay_buffer.follows());
         now.register(
             "listening",
             "Whether the connection that listens is there: 1 or 0",
@@ -156,7 +156,7 @@ impl Sights {
             "behind",
             "How long ago all that could be read in the journal had been published; below two where all is well",
             Unit::Seconds,
-            float_gauge(self.recent.behind().as_secs_f64()),
+            float_gauge(self.replay_buffer.behind().as_secs_f64()),
         );
         let pool = Family::<[(&'static str, &'static str); 1], Gauge>::default();
         let (open, idle, most) = self.pool.counts();

@@ -238,7 +238,7 @@ async fn events_that_a_client_does_not_hear_move_its_place_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_what_it_does_not_hear_neither_slows_nor_cuts_a_client() {
-    // More than the recent events that are kept.
+    // More than the replay buffer holds.
     const BURST: usize = 20_000;
     let database = Database::create().await;
     let app = TestApp::start(&database).await;

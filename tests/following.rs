@@ -239,7 +239,7 @@ async fn no_read_of_the_journal_is_planned_to_look_through_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_in_the_journal_agrees_with_postgres() {
-    use space_events::journal::seen::Snapshot;
+    use space_events::journal::watermark::Snapshot;
 
     let database = Database::create().await;
     let mut open = Vec::new();

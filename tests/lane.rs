@@ -18,7 +18,7 @@ use crate::slow_clients::join_by_hand;
 use crate::support::client::{in_short, position_of};
 use crate::support::{Client, Database, LIMIT, Polling, TestApp, wait_until};
 
-/// More than the buffers of the kernel and the recent events hold.
+/// More than the buffers of the kernel and the replay buffer hold.
 const BURST: usize = 60_000;
 
 async fn start() -> (Database, TestApp) {

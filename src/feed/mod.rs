@@ -20,9 +20,9 @@ use tokio::time::{self, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::journal::bounds::{Extent, Gap};
+use crate::journal::bounds::{Gap, JournalBounds};
 use crate::journal::told::Step;
-use crate::journal::{History, Position, Recent, Told};
+use crate::journal::{CatchUp, Position, ReplayBuffer, Told};
 use crate::store;
 use crate::store::database_url::DatabaseUrl;
 use listener::Listener;
@@ -73,20 +73,25 @@ impl Feed {
     /// # Errors
     ///
     /// The database cannot be reached, or the journal is not there.
-    pub async fn start(database: DatabaseUrl) -> anyhow::Result<(Self, Extent)> {
+    pub async fn start(database: DatabaseUrl) -> anyhow::Result<(Self, JournalBounds)> {
         let listener = connect(&database).await?;
-        let extent = extent(&listener, &[]).await?;
+        let bounds = bounds(&listener, &[]).await?;
         let feed = Self {
             database,
             listener,
-            position: Position::after(Arc::new(extent.now.clone())),
+            position: Position::after(Arc::new(bounds.now.clone())),
         };
-        Ok((feed, extent))
+        Ok((feed, bounds))
     }
 
     /// Reads the journal, publishes, waits; for ever, until it is cancelled. Whatever
     /// happens, it connects again.
-    pub async fn run(self, recent: Arc<Recent>, history: Arc<History>, stop: CancellationToken) {
+    pub async fn run(
+        self,
+        replay_buffer: Arc<ReplayBuffer>,
+        catch_up: Arc<CatchUp>,
+        stop: CancellationToken,
+    ) {
         let Self {
             database,
             listener,
@@ -94,8 +99,8 @@ impl Feed {
         } = self;
         let mut follower = Follower {
             position,
-            recent,
-            history,
+            replay_buffer,
+            catch_up,
             pause: FIRST_PAUSE,
             outage: Outage::default(),
         };
@@ -132,8 +137,8 @@ impl Feed {
 /// The feed while it runs.
 struct Follower {
     position: Position,
-    recent: Arc<Recent>,
-    history: Arc<History>,
+    replay_buffer: Arc<ReplayBuffer>,
+    catch_up: Arc<CatchUp>,
     /// Before the next attempt to connect.
     pause: Duration,
     outage: Outage,
@@ -149,34 +154,34 @@ impl Follower {
         let key = timeout(TIME_LIMIT, listener.reader().key())
             .await
             .context("read the key of the journal")??;
-        let published = self.recent.rows();
+        let published = self.replay_buffer.rows();
         let ids: Vec<i64> = published.iter().map(|row| row.id).collect();
-        let extent = extent(&listener, &ids).await?;
-        if key != *self.history.key() {
-            self.history.set_key(key);
-            self.begin_anew(extent, Lost::Replaced);
-        } else if !extent.has(&published) {
-            self.begin_anew(extent, Lost::WentBack);
+        let bounds = bounds(&listener, &ids).await?;
+        if key != *self.catch_up.key() {
+            self.catch_up.set_key(key);
+            self.begin_anew(bounds, Lost::Replaced);
+        } else if !bounds.has(&published) {
+            self.begin_anew(bounds, Lost::WentBack);
         }
         Ok(listener)
     }
 
     /// Says that the journal cannot be read; returns how long to wait.
     fn lose(&mut self) -> Duration {
-        self.recent.set_follows(false);
-        self.history.forget();
+        self.replay_buffer.set_follows(false);
+        self.catch_up.forget();
         let jittered = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         jittered
     }
 
-    fn begin_anew(&mut self, extent: Extent, why: Lost) {
+    fn begin_anew(&mut self, bounds: JournalBounds, why: Lost) {
         warn!(
             "{why}; going on from now, and disconnecting the clients, which come back or are refused"
         );
-        self.position = Position::after(Arc::new(extent.now.clone()));
-        self.history.forget();
-        self.recent.begin_anew(extent);
+        self.position = Position::after(Arc::new(bounds.now.clone()));
+        self.catch_up.forget();
+        self.replay_buffer.begin_anew(bounds);
     }
 
     /// Returns when it is cancelled.
@@ -220,17 +225,17 @@ impl Follower {
 
     /// What a notification told, if it is all that came after the position.
     fn step(&self, told: Told) -> Option<Step> {
-        told.step(&self.position, self.recent.reads() + 1)
+        told.step(&self.position, self.replay_buffer.reads() + 1)
     }
 
     async fn publish_step(&mut self, step: Step) {
         match step.event {
-            Ok(event) => self.recent.publish(&[event]).await,
-            Err(reason) => self.recent.passed_over(&[reason]),
+            Ok(event) => self.replay_buffer.publish(&[event]).await,
+            Err(reason) => self.replay_buffer.passed_over(&[reason]),
         }
         self.position = step.end;
-        let kept_from = self.recent.kept_from();
-        self.recent.end_read(&self.position.base, kept_from);
+        let kept_from = self.replay_buffer.kept_from();
+        self.replay_buffer.end_read(&self.position.base, kept_from);
     }
 
     /// Publishes what came after the position, and moves it with each page: after an
@@ -243,26 +248,26 @@ impl Follower {
     ) -> anyhow::Result<usize> {
         let mut rows = 0;
         loop {
-            let number = self.recent.reads() + 1;
+            let number = self.replay_buffer.reads() + 1;
             let reading = listener.reader().page(&self.position, PAGE_ROWS, number);
             let page = timeout(TIME_LIMIT, reading)
                 .await
                 .context("read the journal")??;
             // Only who has read it follows it.
-            if !self.recent.follows() {
+            if !self.replay_buffer.follows() {
                 match self.outage.end() {
                     None => info!("following the journal"),
                     Some(lasted) => info!("following the journal again, after {lasted}"),
                 }
-                self.recent.set_follows(true);
+                self.replay_buffer.set_follows(true);
             }
             self.pause = FIRST_PAUSE;
             let page = match page {
                 Ok(page) => page,
                 Err(gap) => {
-                    let extent = extent(listener, &[]).await?;
+                    let bounds = bounds(listener, &[]).await?;
                     self.begin_anew(
-                        extent,
+                        bounds,
                         match gap {
                             Gap::Pruned => Lost::Pruned,
                             Gap::WentBack => Lost::WentBack,
@@ -275,13 +280,14 @@ impl Follower {
                 if stop.is_cancelled() {
                     return Ok(rows);
                 }
-                self.recent.publish(chunk).await;
+                self.replay_buffer.publish(chunk).await;
             }
-            self.recent.passed_over(&page.silent);
+            self.replay_buffer.passed_over(&page.silent);
             rows += page.rows;
             self.position = page.end;
             if self.position.within.is_none() {
-                self.recent.end_read(&self.position.base, page.kept_from);
+                self.replay_buffer
+                    .end_read(&self.position.base, page.kept_from);
             }
             if page.reached_now {
                 return Ok(rows);
@@ -308,8 +314,8 @@ async fn adopt(database: &DatabaseUrl) -> anyhow::Result<()> {
     connection.close().await.context("close a connection")
 }
 
-async fn extent(listener: &Listener, ids: &[i64]) -> anyhow::Result<Extent> {
-    timeout(TIME_LIMIT, listener.reader().extent(ids))
+async fn bounds(listener: &Listener, ids: &[i64]) -> anyhow::Result<JournalBounds> {
+    timeout(TIME_LIMIT, listener.reader().bounds(ids))
         .await
         .context("read the place of the journal")?
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::journal::Seen;
+use crate::journal::Watermark;
 
 /// How long to wait for a ring before reading unasked: for writers that chose not to
 /// ring, and to notice a connection that is dead.
@@ -109,7 +109,13 @@ impl Sleep {
 
     /// Takes note of a read that led to `seen` and found so many rows. `change` was
     /// said ahead of it.
-    pub fn has_read(&mut self, change: Option<Change>, seen: &Seen, rows: usize, now: Instant) {
+    pub fn has_read(
+        &mut self,
+        change: Option<Change>,
+        seen: &Watermark,
+        rows: usize,
+        now: Instant,
+    ) {
         match change {
             None => {}
             Some(Change::FallAsleep) => {
@@ -184,7 +190,7 @@ struct Young {
 }
 
 impl Young {
-    fn count(&mut self, seen: &Seen, now: Instant) -> usize {
+    fn count(&mut self, seen: &Watermark, now: Instant) -> usize {
         if now - self.since > YOUNG {
             self.from = self.next_from;
             self.next_from = seen.next_xid;
@@ -201,8 +207,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// What a read found: `10:20:10,15` and the next transaction id.
-    fn seen(snapshot: &str, begun: u64) -> Seen {
-        Seen::parse(snapshot, begun, 0).expect("a snapshot")
+    fn seen(snapshot: &str, begun: u64) -> Watermark {
+        Watermark::parse(snapshot, begun, 0).expect("a snapshot")
     }
 
     /// One that sleeps, without a doubt.

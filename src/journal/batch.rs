@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::key::JournalKey;
 use super::position::Position;
-use super::seen::Seen;
+use super::watermark::Watermark;
 use super::witness::Witness;
 use crate::event::Event;
 
@@ -16,9 +16,9 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct Batch {
     /// What had been seen before.
-    pub base: Arc<Seen>,
+    pub base: Arc<Watermark>,
     /// What has been seen when all of it is read.
-    pub next: Arc<Seen>,
+    pub next: Arc<Watermark>,
     /// Which batch of the feed it is, from 1: its base is where the batch before
     /// it led to. 0 if another reader read it.
     pub number: u64,

@@ -5,17 +5,17 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::position::Position;
-use super::seen::Seen;
+use super::watermark::Watermark;
 use super::witness::{Witness, WrittenRow};
 
 /// From where to where the journal goes.
 #[derive(Clone, Debug)]
-pub struct Extent {
+pub struct JournalBounds {
     /// All that is visible now. A read of a page tells it without its greatest id and
     /// its witnesses.
-    pub now: Seen,
+    pub now: Watermark,
     /// What may be gone; `None` if nothing was removed yet.
-    pub kept_from: Option<Seen>,
+    pub kept_from: Option<Watermark>,
     /// Those of its rows that were asked for, rising by their ids.
     pub found: Vec<Witness>,
 }
@@ -49,11 +49,11 @@ struct Pruned {
     row: Option<WrittenRow>,
 }
 
-impl Extent {
+impl JournalBounds {
     /// Of a journal in which nothing has happened yet.
     pub fn nothing() -> Self {
         Self {
-            now: Seen::nothing(),
+            now: Watermark::nothing(),
             kept_from: None,
             found: Vec::new(),
         }
@@ -115,7 +115,7 @@ impl Extent {
 }
 
 impl Pruned {
-    fn kept_from(self) -> anyhow::Result<Seen> {
+    fn kept_from(self) -> anyhow::Result<Watermark> {
         // Whatever began later may have left late rows.
         let mut kept_from = snapshot(&self.snapshot, i64::MAX.unsigned_abs(), self.max_id)?;
         kept_from.witnesses.extend(self.row.map(|row| row.witness));
@@ -123,8 +123,8 @@ impl Pruned {
     }
 }
 
-fn snapshot(text: &str, begun: u64, max_id: i64) -> anyhow::Result<Seen> {
-    Seen::parse(text, begun, max_id).with_context(|| format!("read the snapshot {text}"))
+fn snapshot(text: &str, begun: u64, max_id: i64) -> anyhow::Result<Watermark> {
+    Watermark::parse(text, begun, max_id).with_context(|| format!("read the snapshot {text}"))
 }
 
 #[cfg(test)]
@@ -136,10 +136,10 @@ mod tests {
         let [late, newest] = [(80, 7), (100, 9)].map(|(id, xid)| Witness::new(id, xid, 0));
         let another = Witness::new(100, 9, 1);
         let kept_from = |max_id, witnesses: &[Witness]| {
-            Some(Seen {
+            Some(Watermark {
                 max_id,
                 witnesses: witnesses.to_vec(),
-                ..Seen::nothing()
+                ..Watermark::nothing()
             })
         };
         let eighth = [Witness::new(90, 8, 0)];
@@ -156,14 +156,14 @@ mod tests {
             // Pruned by a version that did not keep it.
             (vec![], kept_from(100, &[]), true),
         ] {
-            let extent = Extent {
+            let bounds = JournalBounds {
                 found,
                 kept_from,
-                ..Extent::nothing()
+                ..JournalBounds::nothing()
             };
-            assert_eq!(extent.has(&[late, newest]), there, "{extent:?}");
+            assert_eq!(bounds.has(&[late, newest]), there, "{bounds:?}");
         }
-        assert!(Extent::nothing().has(&[]));
+        assert!(JournalBounds::nothing().has(&[]));
     }
 
     #[test]
@@ -171,11 +171,11 @@ mod tests {
         let header = r#"{"snapshot": "10:20:10,15", "begun": 3, "found": [[7, 9, 1], [5, 8, 0]],
             "pruned": {"snapshot": "4:4:", "max_id": 2, "row": [2, 3, 0]},
             "newest": [[9, 12, 4], [8, 12, 3]]}"#;
-        let Extent {
+        let JournalBounds {
             now,
             kept_from,
             found,
-        } = Extent::parse(header).expect("a header");
+        } = JournalBounds::parse(header).expect("a header");
         assert_eq!((now.next_xid, now.max_id), (23, 9));
         assert_eq!(now.snapshot.to_string(), "10:20:10,15");
         assert_eq!(now.witnesses, [Witness::new(9, 12, 4)]);
@@ -186,14 +186,14 @@ mod tests {
 
         let header = r#"{"snapshot": "4:4:", "begun": 0, "found": [], "newest": [],
             "pruned": {"snapshot": "4:4:", "max_id": 2, "row": [2, 3, 0]}}"#;
-        let now = Extent::parse(header).expect("a header").now;
+        let now = JournalBounds::parse(header).expect("a header").now;
         assert_eq!(
             (now.max_id, now.witnesses),
             (2, vec![Witness::new(2, 3, 0)])
         );
 
         for header in ["", "{}", r#"{"snapshot": "4", "begun": 0, "found": []}"#] {
-            assert!(Extent::parse(header).is_err(), "{header}");
+            assert!(JournalBounds::parse(header).is_err(), "{header}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! coming back with a position are all [`Reader::page`] from a [`Position`].
 
 pub mod witness;
-pub mod seen;
+pub mod watermark;
 pub mod key;
 pub mod position;
 pub mod translate;
@@ -14,17 +14,17 @@ pub mod bounds;
 pub mod page;
 pub mod reader;
 pub mod told;
-pub mod history;
-pub mod recent;
+pub mod catch_up;
+pub mod replay_buffer;
 pub mod retention;
 
 pub use batch::{Batch, JournalEvent};
-pub use history::History;
+pub use catch_up::CatchUp;
 pub use key::JournalKey;
 pub use position::Position;
 pub use reader::Reader;
-pub use recent::Recent;
 pub use recorded::Recorded;
-pub use seen::Seen;
+pub use replay_buffer::ReplayBuffer;
 pub use told::Told;
+pub use watermark::Watermark;
 pub use witness::Witness;

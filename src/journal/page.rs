@@ -9,8 +9,8 @@ use serde_json::value::to_raw_value;
 use super::batch::{Batch, JournalEvent};
 use super::position::Position;
 use super::recorded::RowChange;
-use super::seen::Seen;
 use super::translate::{Meaning, meaning_of};
+use super::watermark::Watermark;
 use super::witness::{Witness, Witnesses};
 use crate::event::{Event, Reason};
 
@@ -28,7 +28,7 @@ pub struct Page {
     /// Whether it led up to what was visible when it was read.
     pub reached_now: bool,
     /// What may be gone from the journal; `None` if nothing was removed yet.
-    pub kept_from: Option<Seen>,
+    pub kept_from: Option<Watermark>,
 }
 
 /// The rows of a page, as they come.
@@ -90,7 +90,7 @@ impl Rows {
         batch: &Arc<Batch>,
         is_end: bool,
         reached_now: bool,
-        kept_from: Option<Seen>,
+        kept_from: Option<Watermark>,
     ) -> anyhow::Result<Page> {
         let events = self.events.into_iter().map(|row| row.of(batch));
         Ok(Page {

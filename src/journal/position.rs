@@ -1,7 +1,7 @@
 //! A place in the journal that a reader goes on from, and its text.
 //!
 //! A batch is what one read finds between two places where all that was visible
-//! had been [`Seen`]. In the middle of it, at the row k, a reader has seen all of
+//! had been [`Watermark`]. In the middle of it, at the row k, a reader has seen all of
 //! the first place and, of what the second adds to it, the ids up to k: late rows
 //! with low ids come in the order of their ids too.
 
@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::key::{JournalKey, SIGNATURE_BYTES};
-use super::seen::{Seen, Snapshot};
+use super::watermark::{Snapshot, Watermark};
 use super::witness::{MOST_WITNESSES, Witness};
 
 /// The form of the text. Another form gets another number.
@@ -21,7 +21,7 @@ const VERSION: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// All of this has been seen …
-    pub base: Arc<Seen>,
+    pub base: Arc<Watermark>,
     /// … and this part of the batch after it.
     pub within: Option<Within>,
 }
@@ -30,19 +30,19 @@ pub struct Position {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Within {
     /// Where the batch ends.
-    pub next: Arc<Seen>,
+    pub next: Arc<Watermark>,
     /// The rows of the batch up to this id have been seen.
     pub id: i64,
 }
 
 impl Position {
     /// Between two batches.
-    pub fn after(base: Arc<Seen>) -> Self {
+    pub fn after(base: Arc<Watermark>) -> Self {
         Self { base, within: None }
     }
 
     /// Behind the row `id` of the batch from `base` to `next`.
-    pub fn within(base: &Arc<Seen>, next: &Arc<Seen>, id: i64) -> Self {
+    pub fn within(base: &Arc<Watermark>, next: &Arc<Watermark>, id: i64) -> Self {
         if id >= next.max_id {
             return Self::after(Arc::clone(next));
         }
@@ -58,9 +58,9 @@ impl Position {
     /// The place before what had been seen last here: what is left are the rows up to
     /// this id.
     pub fn up_to(&self, id: i64) -> Self {
-        let base = Seen {
+        let base = Watermark {
             max_id: self.base.max_id.min(id),
-            ..Seen::clone(&self.base)
+            ..Watermark::clone(&self.base)
         };
         let within = self.within.as_ref().map(|within| Within {
             next: Arc::clone(&within.next),
@@ -74,7 +74,7 @@ impl Position {
 
     /// What tells by its witnesses whether the journal went back since: where the
     /// batch ends, since the place in it counts on all of it.
-    pub fn witnessed(&self) -> &Seen {
+    pub fn witnessed(&self) -> &Watermark {
         match &self.within {
             Some(Within { next, .. }) => next,
             None => &self.base,
@@ -82,7 +82,7 @@ impl Position {
     }
 
     /// Whether all that came after it is kept, if what `kept_from` saw may be gone.
-    pub fn is_kept(&self, kept_from: Option<&Seen>) -> bool {
+    pub fn is_kept(&self, kept_from: Option<&Watermark>) -> bool {
         kept_from.is_none_or(|kept_from| self.base.covers(kept_from))
     }
 
@@ -117,7 +117,7 @@ impl Position {
             base.witnesses = witnesses;
             return Some(Self::after(Arc::new(base)));
         }
-        let next = Seen {
+        let next = Watermark {
             witnesses,
             ..take_seen(&mut rest)?
         };
@@ -132,8 +132,8 @@ impl Position {
     }
 }
 
-fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
-    let Seen {
+fn put_seen(bytes: &mut Vec<u8>, seen: &Watermark) {
+    let Watermark {
         snapshot,
         next_xid,
         max_id,
@@ -150,7 +150,7 @@ fn put_seen(bytes: &mut Vec<u8>, seen: &Seen) {
     }
 }
 
-fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
+fn take_seen(bytes: &mut &[u8]) -> Option<Watermark> {
     let max_id = i64::try_from(take_number(bytes)?).ok()?;
     let xmax = take_number(bytes)?;
     let next_xid = xmax.checked_add(take_number(bytes)?)?;
@@ -161,7 +161,7 @@ fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
         in_progress.push(below);
     }
     in_progress.reverse();
-    Some(Seen {
+    Some(Watermark {
         snapshot: Snapshot { xmax, in_progress },
         next_xid,
         max_id,
@@ -170,7 +170,7 @@ fn take_seen(bytes: &mut &[u8]) -> Option<Seen> {
 }
 
 /// How many, and each by how far it is from the one before, and its fingerprint.
-fn put_witnesses(bytes: &mut Vec<u8>, seen: &Seen) {
+fn put_witnesses(bytes: &mut Vec<u8>, seen: &Watermark) {
     put_number(bytes, seen.witnesses.len() as u64);
     let mut before = 0;
     for Witness { id, fingerprint } in &seen.witnesses {
@@ -228,7 +228,7 @@ mod tests {
         JournalKey::new(vec![letter; 32])
     }
 
-    fn seen() -> impl Strategy<Value = Seen> {
+    fn seen() -> impl Strategy<Value = Watermark> {
         let gaps = prop::collection::vec(1..1_000_u64, 0..20);
         let running = 0..1_000_u64;
         (gaps, 1..u64::MAX / 4, running, 0..i64::MAX).prop_map(|(gaps, start, running, max_id)| {
@@ -238,7 +238,7 @@ mod tests {
                 in_progress.push(xid);
                 xid += gap;
             }
-            Seen {
+            Watermark {
                 snapshot: Snapshot {
                     xmax: xid,
                     in_progress,
@@ -264,11 +264,11 @@ mod tests {
     fn position() -> impl Strategy<Value = Position> {
         let within = prop::option::of((seen(), 0..i64::MAX));
         (seen(), within, witnesses()).prop_map(|(base, within, witnesses)| match within {
-            None => Position::after(Arc::new(Seen { witnesses, ..base })),
+            None => Position::after(Arc::new(Watermark { witnesses, ..base })),
             Some((next, id)) => Position {
                 base: Arc::new(base),
                 within: Some(Within {
-                    next: Arc::new(Seen { witnesses, ..next }),
+                    next: Arc::new(Watermark { witnesses, ..next }),
                     id,
                 }),
             },
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_text_of_another_form_is_refused() {
-        let text = Position::after(Arc::new(Seen::nothing())).encode(&key(1));
+        let text = Position::after(Arc::new(Watermark::nothing())).encode(&key(1));
         let mut bytes = URL_SAFE_NO_PAD.decode(text).expect("base64");
         bytes.truncate(bytes.len() - SIGNATURE_BYTES);
         bytes[0] = VERSION - 1;

@@ -12,12 +12,12 @@ use tokio_postgres::{Client, Row, RowStream, Statement};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::batch::Batch;
-use super::bounds::{Extent, Gap};
+use super::bounds::{Gap, JournalBounds};
 use super::key::JournalKey;
 use super::page::{Page, Rows};
 use super::position::{Position, Within};
 use super::recorded::{Recorded, RowChange};
-use super::seen::Seen;
+use super::watermark::Watermark;
 use super::witness::{Witness, WrittenRow};
 use crate::organization::Organization;
 use crate::store::journal::{BEFORE, LATER, NEWEST, NOW, REST, UNSEEN};
@@ -95,7 +95,7 @@ impl Reader {
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn extent(&self, ids: &[i64]) -> anyhow::Result<Extent> {
+    pub async fn bounds(&self, ids: &[i64]) -> anyhow::Result<JournalBounds> {
         let row = self.client.query_one(&self.now, &[&ids]).await;
         header(&row.context("read the place of the journal")?)
     }
@@ -149,8 +149,8 @@ impl Reader {
         let context = "read the journal";
         let mut stream = self.rows(from, limit).await.context(context)?;
         let first = stream.next().await.context(context)?.context(context)?;
-        let extent = header(&first)?;
-        if let Err(gap) = extent.leads_on_from(from) {
+        let bounds = header(&first)?;
+        if let Err(gap) = bounds.leads_on_from(from) {
             return Ok(Err(gap));
         }
         let mut rows = Rows::default();
@@ -166,7 +166,7 @@ impl Reader {
         let is_end = rows.count < limit;
         let next = match &from.within {
             Some(Within { next, .. }) => Arc::clone(next),
-            None => Arc::new(self.end(&from.base, extent.now, &mut rows, is_end).await?),
+            None => Arc::new(self.end(&from.base, bounds.now, &mut rows, is_end).await?),
         };
         let batch = Arc::new(Batch {
             base: Arc::clone(&from.base),
@@ -174,7 +174,7 @@ impl Reader {
             number,
         });
         let reached_now = is_end && from.within.is_none();
-        let page = rows.into_page(&batch, is_end, reached_now, extent.kept_from)?;
+        let page = rows.into_page(&batch, is_end, reached_now, bounds.kept_from)?;
         Ok(Ok((batch, page)))
     }
 
@@ -182,11 +182,11 @@ impl Reader {
     /// visible.
     async fn end(
         &self,
-        base: &Seen,
-        now: Seen,
+        base: &Watermark,
+        now: Watermark,
         rows: &mut Rows,
         is_end: bool,
-    ) -> anyhow::Result<Seen> {
+    ) -> anyhow::Result<Watermark> {
         let mut max_id = base.max_id.max(rows.last_id);
         let mut witnesses = std::mem::take(&mut rows.witnesses);
         if !is_end {
@@ -195,7 +195,7 @@ impl Reader {
                 witnesses.take(xid, witness);
             }
         }
-        Ok(Seen {
+        Ok(Watermark {
             max_id,
             witnesses: witnesses.kept(&base.witnesses),
             ..now
@@ -251,7 +251,7 @@ impl Reader {
 
     /// The newest rows that were visible at a place, of those from an id on, and the
     /// transactions that wrote them.
-    async fn newest(&self, from_id: i64, now: &Seen) -> anyhow::Result<Vec<WrittenRow>> {
+    async fn newest(&self, from_id: i64, now: &Watermark) -> anyhow::Result<Vec<WrittenRow>> {
         let context = "read the newest rows of the journal";
         let snapshot = now.snapshot.to_string();
         let parameters: [&(dyn ToSql + Sync); 2] = [&from_id, &snapshot];
@@ -270,7 +270,7 @@ impl Reader {
 
     /// At most `limit` late rows, and as many others behind them.
     async fn rows(&self, from: &Position, limit: usize) -> anyhow::Result<Pin<Box<RowStream>>> {
-        let Seen {
+        let Watermark {
             snapshot,
             next_xid,
             max_id,
@@ -312,6 +312,6 @@ impl Reader {
     }
 }
 
-fn header(row: &Row) -> anyhow::Result<Extent> {
-    Extent::parse(row.try_get("header")?)
+fn header(row: &Row) -> anyhow::Result<JournalBounds> {
+    JournalBounds::parse(row.try_get("header")?)
 }

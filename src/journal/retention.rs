@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::seen::Snapshot;
+use super::watermark::Snapshot;
 use crate::metrics::Metrics;
 use crate::store::journal::retention::{self, Expired};
 use crate::store::{self, Pool, Transaction};

@@ -122,11 +122,11 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Seen;
+    use crate::journal::Watermark;
 
     fn position(snapshot: &str, begun: u64) -> Position {
         Position::after(Arc::new(
-            Seen::parse(snapshot, begun, 100).expect("a snapshot"),
+            Watermark::parse(snapshot, begun, 100).expect("a snapshot"),
         ))
     }
 

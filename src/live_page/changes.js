@@ -44,7 +44,7 @@ const changes = {
       if (turn === this.turn) this.said("");
     } catch (error) {
       if (turn !== this.turn) return;
-      // The log is another one, or went back.
+      // The journal is another one, or went back.
       if (error.status === 400 && this.newest !== null) this.newest = null;
       this.said(`The changes cannot be read. ${wordsFor(error)}`, true);
     }

@@ -133,10 +133,10 @@ socket.on("connect_error", (error) => {
     state("refused", "a key is needed");
     askForKey(key() === null ? "This server asks for an API key." : "The server does not know this key.");
   } else if (error.message.startsWith("POSITION_")) {
-    const why = error.message.startsWith("POSITION_EXPIRED") ? "the log does not go back that far" : "the server has another log now, or it went back";
+    const why = error.message.startsWith("POSITION_EXPIRED") ? "the journal does not go back that far" : "the server has another journal now, or it went back";
     events.notice(`A gap: events may have been missed, since ${why}. From now on again.`);
     lostAt = null;
-    // What is shown is of another log, or behind the gap: nothing leads back from it.
+    // What is shown is of another journal, or behind the gap: nothing leads back from it.
     past.isAll = true;
     beginAfterGap();
   } else {

@@ -94,14 +94,14 @@ impl Refused {
 
 /// Why a client reads the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUp {
+pub enum CatchUpCause {
     /// It came back with a position.
     CameBack,
     /// It took the events more slowly than they came.
     FellBehind,
 }
 
-impl CatchUp {
+impl CatchUpCause {
     fn label(self) -> Label {
         [(
             "cause",
@@ -202,7 +202,7 @@ impl Default for Metrics {
         for reason in Reason::ALL {
             drop(metrics.silent.get_or_create(&outcome(reason)));
         }
-        for cause in [CatchUp::CameBack, CatchUp::FellBehind] {
+        for cause in [CatchUpCause::CameBack, CatchUpCause::FellBehind] {
             drop(metrics.catch_ups.get_or_create(&cause.label()));
         }
         for refusal in REFUSALS {
@@ -370,7 +370,7 @@ impl Metrics {
     }
 
     /// A client reads the journal, until the guard is dropped.
-    pub fn reading_journal(&self, cause: CatchUp) -> Counted<'_> {
+    pub fn reading_journal(&self, cause: CatchUpCause) -> Counted<'_> {
         self.catch_ups.get_or_create(&cause.label()).inc();
         self.reading_journal.inc();
         Counted(&self.reading_journal)

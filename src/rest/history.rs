@@ -17,7 +17,7 @@ use super::snapshot::EventPosition;
 use super::{Api, Error, USUAL_LIMIT, settle};
 use crate::event::{Code, Event, Reason};
 use crate::journal::batch::time_text;
-use crate::journal::history::{PAGE_ROWS, PositionRefused};
+use crate::journal::catch_up::{PAGE_ROWS, PositionRefused};
 use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
 use crate::journal::{JournalKey, Position, Recorded};
 use crate::organization::Organization;
@@ -210,7 +210,7 @@ async fn events(
             Meaning::Nothing(_) => false,
         })
         .await?;
-    let key = api.history.key();
+    let key = api.catch_up.key();
     let commit_times = read.commit_times(&api).await?;
     let past = |row: &Recorded| match &row.meaning {
         Meaning::Event(event) => Some(PastEvent {
@@ -257,7 +257,7 @@ async fn changes(
 ) -> Result<(EventPosition, Json<Changes>), Error> {
     let request = Request::read(&organization, &query, Order::Desc)?;
     let read = request.answer(&api, |_| true).await?;
-    let key = api.history.key();
+    let key = api.catch_up.key();
     let commit_times = read.commit_times(&api).await?;
     let body = Changes {
         position: read.next.encode(&key),
@@ -402,11 +402,11 @@ impl<'q> Request<'q> {
 
     async fn read_on(&self, api: &Api, keep: impl Fn(&Recorded) -> bool) -> Result<Read, Error> {
         let mut place = match self.since {
-            None => api.history.beginning().await.map_err(Error::Journal)?,
-            Some("") => api.history.end().await.map_err(Error::Journal)?,
+            None => api.catch_up.beginning().await.map_err(Error::Journal)?,
+            Some("") => api.catch_up.end().await.map_err(Error::Journal)?,
             Some(since) => {
-                let position = api.history.decode(since)?;
-                api.history.check(&position).await?;
+                let position = api.catch_up.decode(since)?;
+                api.catch_up.check(&position).await?;
                 position
             }
         };
@@ -416,7 +416,7 @@ impl<'q> Request<'q> {
         let mut page_rows = self.limit;
         while !reached_now && rows.len() < self.limit {
             let (page, found) = api
-                .history
+                .catch_up
                 .page_and_rows(&place, page_rows)
                 .await
                 .map_err(Error::Journal)?
@@ -450,10 +450,10 @@ impl<'q> Request<'q> {
 
     async fn read_back(&self, api: &Api, keep: impl Fn(&Recorded) -> bool) -> Result<Read, Error> {
         let newest = match self.since {
-            None | Some("") => api.history.end().await.map_err(Error::Journal)?,
+            None | Some("") => api.catch_up.end().await.map_err(Error::Journal)?,
             Some(since) => {
-                let position = api.history.decode(since)?;
-                match api.history.check(&position).await {
+                let position = api.catch_up.decode(since)?;
+                match api.catch_up.check(&position).await {
                     // What is kept no more is not listed.
                     Ok(()) | Err(PositionRefused::Expired) => position,
                     Err(refused) => return Err(refused.into()),
@@ -465,7 +465,7 @@ impl<'q> Request<'q> {
         let mut page_rows = self.limit.min(PAGE_ROWS);
         loop {
             let found = api
-                .history
+                .catch_up
                 .rows_before(&place, self.organization, self.service, page_rows)
                 .await
                 .map_err(Error::Journal)?;

@@ -41,7 +41,7 @@ pub use snapshot::EVENT_POSITION;
 pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 
 use crate::api_key::ApiKeys;
-use crate::journal::History;
+use crate::journal::CatchUp;
 use crate::live_page;
 use crate::store::Pool;
 use pricing_url::PricingFetcher;
@@ -52,7 +52,7 @@ pub struct Api {
     /// Where services and pricings are.
     pub pool: Pool,
     /// The events that were, and the identity of positions.
-    pub history: Arc<History>,
+    pub catch_up: Arc<CatchUp>,
     /// Who may do what; empty: everybody everything.
     pub keys: Arc<ApiKeys>,
     /// Fetches the pricings that are given by URL.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponseParts, ResponseParts};
 use utoipa::ToSchema;
 
 use super::{Api, Error};
-use crate::journal::bounds::Extent;
+use crate::journal::bounds::JournalBounds;
 use crate::journal::{JournalKey, Position};
 use crate::store;
 
@@ -44,11 +44,11 @@ impl Snapshot {
     pub(super) async fn take(api: &Api) -> Result<Self, Error> {
         let mut tx = store::begin_read(&api.pool).await?;
         let header = store::journal::now(&mut tx).await?;
-        let now = Extent::parse(&header).map_err(Error::Fault)?.now;
+        let now = JournalBounds::parse(&header).map_err(Error::Fault)?.now;
         let position = Position::after(Arc::new(now));
         Ok(Self {
             tx,
-            position: EventPosition::new(&position, &api.history.key())?,
+            position: EventPosition::new(&position, &api.catch_up.key())?,
         })
     }
 }

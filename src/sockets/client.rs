@@ -13,7 +13,7 @@ use super::filter::Filter;
 use super::frames;
 use super::session::Session;
 use super::wire::{Put, Turn};
-use crate::journal::recent::MOVE_ON;
+use crate::journal::replay_buffer::MOVE_ON;
 use crate::journal::{JournalEvent, Position};
 
 /// What comes each [`MOVE_ON`] may come so much early.
@@ -42,7 +42,7 @@ pub struct Client {
     pub positions: Positions,
     /// Which events it hears.
     pub filter: Filter,
-    /// The number of its next recent event, while it is in the lane.
+    /// The number of its next event in the replay buffer, while it is in the lane.
     next: AtomicU64,
     /// The position that it was told last, and when.
     told: Mutex<Option<(Position, Instant)>>,
@@ -78,12 +78,12 @@ impl Client {
         self.filter.hears(event)
     }
 
-    /// The number of its next recent event, while it is in the lane.
+    /// The number of its next event in the replay buffer, while it is in the lane.
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Sets the number of its next recent event.
+    /// Sets the number of its next event in the replay buffer.
     pub fn set_next(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
     }

@@ -24,7 +24,7 @@ use super::frames;
 use super::link::Gone;
 use super::subscriber::{self, Sources, Subscription};
 use super::wire::Put;
-use crate::journal::recent::{Cursor, MOVE_ON};
+use crate::journal::replay_buffer::{Cursor, MOVE_ON};
 use crate::journal::{JournalEvent, JournalKey, Position};
 use crate::metrics::Ended;
 
@@ -57,7 +57,7 @@ struct State {
 impl Lane {
     /// Nobody is in.
     pub fn new(sources: Arc<Sources>) -> Self {
-        let (cursor, begins) = sources.recent.join_lane();
+        let (cursor, begins) = sources.replay_buffer.join_lane();
         Self {
             sources,
             tasks: TaskTracker::new(),
@@ -123,8 +123,8 @@ impl Lane {
     }
 
     async fn write_all(self: &Arc<Self>) {
-        let recent = &self.sources.recent;
-        let mut published = recent.watch();
+        let replay_buffer = &self.sources.replay_buffer;
+        let mut published = replay_buffer.watch();
         let mut place = self.begins.clone();
         let mut moved_on_at = Instant::now();
         loop {
@@ -133,7 +133,7 @@ impl Lane {
                 return;
             };
             // It does not fall behind, since the feed waits for it.
-            let Ok(taken) = recent.take(next, CHUNK_EVENTS) else {
+            let Ok(taken) = replay_buffer.take(next, CHUNK_EVENTS) else {
                 match self.begin_again() {
                     Some(now) => place = now,
                     None => return,
@@ -146,7 +146,7 @@ impl Lane {
                     first: next,
                     events: taken.events,
                     before: std::mem::replace(&mut place, behind),
-                    key: self.sources.history.key(),
+                    key: self.sources.catch_up.key(),
                     plain: OnceLock::new(),
                     told: OnceLock::new(),
                 };
@@ -169,7 +169,10 @@ impl Lane {
     /// connections had been lost. Returns the place where the lane goes on.
     fn begin_again(&self) -> Option<Position> {
         let mut state = self.lock();
-        let place = self.sources.recent.skip_to_head(state.cursor.as_ref()?);
+        let place = self
+            .sources
+            .replay_buffer
+            .skip_to_head(state.cursor.as_ref()?);
         let clients = std::mem::take(&mut state.clients);
         self.count(&state);
         drop(state);
@@ -258,7 +261,7 @@ impl Lane {
             let clients = clients.filter(|client| asked(client) && is_there(client));
             clients.cloned().collect()
         };
-        let frame = position_frame(&place.encode(&self.sources.history.key()));
+        let frame = position_frame(&place.encode(&self.sources.catch_up.key()));
         for (nth, client) in clients.into_iter().enumerate() {
             if client.is_to_be_told(place) {
                 match client.put(&frame) {
@@ -283,7 +286,7 @@ impl Lane {
             return;
         }
         let next = client.next();
-        let subscription = Subscription::at(&self.sources.recent, next, place);
+        let subscription = Subscription::at(&self.sources.replay_buffer, next, place);
         self.serve(client, subscription);
     }
 

@@ -34,7 +34,7 @@ use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::Position;
-use crate::journal::history::PositionRefused;
+use crate::journal::catch_up::PositionRefused;
 use crate::metrics::Ended;
 use crate::organization::Organization;
 use client::{Client, Positions};
@@ -321,7 +321,7 @@ impl Handshake {
             client = address_of(socket),
             transport = ?socket.transport_type(),
             positions = ?asked,
-            behind_rows = self.sources.recent.rows_behind(subscription.place()),
+            behind_rows = self.sources.replay_buffer.rows_behind(subscription.place()),
             "a client joined"
         );
     }
@@ -357,19 +357,19 @@ impl Handshake {
         organization: Organization,
         auth: Option<&Value>,
     ) -> Result<(Asked, Subscription), Refusal> {
-        let recent = &self.sources.recent;
+        let replay_buffer = &self.sources.replay_buffer;
         let filter = Filter::from_auth(organization, auth)?;
         match auth.and_then(|auth| auth.get("since")) {
             None | Some(Value::Null) => {
-                let subscription = Subscription::from_now(recent);
+                let subscription = Subscription::from_now(replay_buffer);
                 Ok(((Positions::Left, filter), subscription))
             }
             Some(Value::String(since)) if since.is_empty() => {
-                let subscription = Subscription::from_now(recent);
+                let subscription = Subscription::from_now(replay_buffer);
                 Ok(((Positions::Sent, filter), subscription))
             }
             Some(Value::String(since)) => {
-                let position = self.sources.history.decode(since)?;
+                let position = self.sources.catch_up.decode(since)?;
                 self.check(&position).await?;
                 let subscription = Subscription::from_position(position);
                 Ok(((Positions::Sent, filter), subscription))
@@ -382,9 +382,9 @@ impl Handshake {
     /// away, what the feed knew last has to do: a client that is refused does not
     /// try again by itself.
     async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
-        match self.sources.history.check(position).await {
+        match self.sources.catch_up.check(position).await {
             Err(PositionRefused::Unavailable) => {
-                let kept_from = self.sources.recent.kept_from();
+                let kept_from = self.sources.replay_buffer.kept_from();
                 let is_kept = position.is_kept(kept_from.as_ref());
                 is_kept.then_some(()).ok_or(PositionRefused::Expired)
             }

@@ -1,9 +1,9 @@
 //! The task of one client that is not in the lane: where it is, what it gets next,
 //! what happens when it is slow.
 //!
-//! A client that keeps up takes from the recent events. One that fell behind
+//! A client that keeps up takes from the replay buffer. One that fell behind
 //! them, or came back with a position, reads the journal page by page until it
-//! reaches what is visible now, and then takes from the recent events again:
+//! reaches what is visible now, and then takes from the replay buffer again:
 //! those that the journal showed it already are left out. Once a client on a websocket
 //! has everything, it enters the [lane](super::lane), and its task ends.
 
@@ -27,10 +27,10 @@ use super::lane::Lane;
 use super::link::Gone;
 use super::session::Session;
 use crate::journal::bounds::Gap;
-use crate::journal::history::SharedPage;
-use crate::journal::recent::{Cursor, Missed};
-use crate::journal::{History, JournalEvent, Position, Recent, Seen};
-use crate::metrics::{CatchUp, Ended, Metrics};
+use crate::journal::catch_up::SharedPage;
+use crate::journal::replay_buffer::{Cursor, Missed};
+use crate::journal::{CatchUp, JournalEvent, Position, ReplayBuffer, Watermark};
+use crate::metrics::{CatchUpCause, Ended, Metrics};
 
 /// How many events are taken, and written, at a time.
 const TAKE_EVENTS: usize = 64;
@@ -50,12 +50,12 @@ pub struct Subscription {
     place: Position,
     mode: Mode,
     /// Why it reads the journal next.
-    cause: CatchUp,
+    cause: CatchUpCause,
 }
 
 #[derive(Debug)]
 enum Mode {
-    /// Takes recent events. What the journal showed it before it joined is left
+    /// Takes from the replay buffer. What the journal showed it before it joined is left
     /// out of the batches up to a number.
     Live(Cursor, Option<Joined>),
     /// Reads the journal.
@@ -65,7 +65,7 @@ enum Mode {
 #[derive(Clone, Debug)]
 struct Joined {
     /// What the journal showed.
-    seen: Arc<Seen>,
+    seen: Arc<Watermark>,
     /// Batches above this number began where all of it was visible.
     until: u64,
 }
@@ -77,12 +77,12 @@ impl Subscription {
     }
 
     /// A client that hears all from now on.
-    pub fn from_now(recent: &Recent) -> Self {
-        let (cursor, place) = recent.join();
+    pub fn from_now(replay_buffer: &ReplayBuffer) -> Self {
+        let (cursor, place) = replay_buffer.join();
         Self {
             place,
             mode: Mode::Live(cursor, None),
-            cause: CatchUp::FellBehind,
+            cause: CatchUpCause::FellBehind,
         }
     }
 
@@ -91,18 +91,18 @@ impl Subscription {
         Self {
             place,
             mode: Mode::Journal,
-            cause: CatchUp::CameBack,
+            cause: CatchUpCause::CameBack,
         }
     }
 
-    /// A client whose next recent event has the number `next`; `place` is the one
-    /// before it.
-    pub fn at(recent: &Recent, next: u64, place: Position) -> Self {
-        let cursor = recent.join_at(next);
+    /// A client whose next event in the replay buffer has the number `next`; `place` is
+    /// the one before it.
+    pub fn at(replay_buffer: &ReplayBuffer, next: u64, place: Position) -> Self {
+        let cursor = replay_buffer.join_at(next);
         Self {
             place,
             mode: cursor.map_or(Mode::Journal, |cursor| Mode::Live(cursor, None)),
-            cause: CatchUp::FellBehind,
+            cause: CatchUpCause::FellBehind,
         }
     }
 }
@@ -111,9 +111,9 @@ impl Subscription {
 #[derive(Debug)]
 pub struct Sources {
     /// The last events.
-    pub recent: Arc<Recent>,
+    pub replay_buffer: Arc<ReplayBuffer>,
     /// The journal.
-    pub history: Arc<History>,
+    pub catch_up: Arc<CatchUp>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -171,7 +171,7 @@ struct Outgoing<'e> {
 /// An event, and the place behind it if that is not the event's own.
 type Step<'e> = (&'e JournalEvent, Option<Position>);
 
-/// A client took the recent events and cannot any more, or needs not.
+/// A client took from the replay buffer and cannot any more, or needs not.
 enum Ends {
     FellBehind,
     InTheLane,
@@ -207,7 +207,7 @@ impl Subscriber {
     async fn catch_up(&mut self) -> Result<(), Gone> {
         let metrics = Arc::clone(&self.lane.sources.metrics);
         let _reading = metrics.reading_journal(self.subscription.cause);
-        self.subscription.cause = CatchUp::FellBehind;
+        self.subscription.cause = CatchUpCause::FellBehind;
         while matches!(self.subscription.mode, Mode::Journal) {
             self.read_journal().await?;
         }
@@ -215,9 +215,9 @@ impl Subscriber {
     }
 
     async fn take_recent(&mut self) -> Result<Ends, Gone> {
-        let recent = Arc::clone(&self.lane.sources.recent);
+        let replay_buffer = Arc::clone(&self.lane.sources.replay_buffer);
         let client = Arc::clone(&self.client);
-        let mut published = recent.watch();
+        let mut published = replay_buffer.watch();
         loop {
             published.mark_unchanged();
             let progress = client.session.link().progress();
@@ -225,7 +225,7 @@ impl Subscriber {
             let Mode::Live(cursor, _) = &self.subscription.mode else {
                 return Ok(Ends::FellBehind);
             };
-            let taken = match recent.take(cursor.next(), TAKE_EVENTS) {
+            let taken = match replay_buffer.take(cursor.next(), TAKE_EVENTS) {
                 Ok(taken) => taken,
                 Err(Missed::FellBehind) => return Ok(Ends::FellBehind),
                 Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
@@ -259,7 +259,7 @@ impl Subscriber {
     }
 
     /// Comes to the place between two batches.
-    fn come_to(&mut self, seen: Arc<Seen>, reads: u64) {
+    fn come_to(&mut self, seen: Arc<Watermark>, reads: u64) {
         if let Mode::Live(_, joined) = &mut self.subscription.mode {
             joined.take_if(|joined| joined.until <= reads);
             if joined.is_none() {
@@ -313,7 +313,7 @@ impl Subscriber {
         }
     }
 
-    /// What the client hears of recent events, less what the journal showed it.
+    /// What the client hears from the replay buffer, less what the journal showed it.
     fn outgoing<'e>(&mut self, events: &'e [Arc<JournalEvent>]) -> Outgoing<'e> {
         let mut outgoing = Outgoing::nothing();
         let Mode::Live(_, joined) = &mut self.subscription.mode else {
@@ -339,10 +339,10 @@ impl Subscriber {
         outgoing
     }
 
-    /// Reads a page, and joins the recent events if it was the last.
+    /// Reads a page, and joins the replay buffer if it was the last.
     async fn read_journal(&mut self) -> Result<(), Gone> {
-        let history = &self.lane.sources.history;
-        let SharedPage { page, head } = match history.shared_page(&self.subscription.place).await {
+        let catch_up = &self.lane.sources.catch_up;
+        let SharedPage { page, head } = match catch_up.shared_page(&self.subscription.place).await {
             Ok(Ok(shared)) => shared,
             Ok(Err(Gap::WentBack)) => return Err(self.end(Ended::JournalWentBack)),
             Ok(Err(Gap::Pruned)) => {
@@ -358,7 +358,7 @@ impl Subscriber {
                 return Ok(());
             }
         };
-        let reads = self.lane.sources.recent.reads();
+        let reads = self.lane.sources.replay_buffer.reads();
         for events in page.events.chunks(TAKE_EVENTS) {
             let mut outgoing = Outgoing::nothing();
             for event in events {
@@ -372,7 +372,7 @@ impl Subscriber {
         if page.reached_now {
             // What was published before `head` was visible to the page. Later
             // events may have been too, in the batch under way and the next.
-            if let Some(cursor) = self.lane.sources.recent.join_at(head) {
+            if let Some(cursor) = self.lane.sources.replay_buffer.join_at(head) {
                 let joined = Joined {
                     seen: Arc::clone(&self.subscription.place.base),
                     until: reads + 2,
@@ -425,7 +425,7 @@ impl Subscriber {
         if self.client.positions == Positions::Left {
             return None;
         }
-        let key = self.lane.sources.history.key();
+        let key = self.lane.sources.catch_up.key();
         Some(match elsewhere {
             None => Cow::Borrowed(event.reference(&key)),
             Some(position) => Cow::Owned(event.reference_at(position, &key)),
@@ -439,7 +439,7 @@ impl Subscriber {
         if !self.client.is_to_be_told(place) {
             return Ok(());
         }
-        let text = place.encode(&self.lane.sources.history.key());
+        let text = place.encode(&self.lane.sources.catch_up.key());
         self.client.was_told(place);
         if self.polls {
             return self.emit("position", &text).await;

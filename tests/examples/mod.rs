@@ -135,7 +135,7 @@ async fn goes_on_where_it_stopped(example: &str) {
         }
     }
 
-    // Longer than the log is kept: it says so, and hears what comes from now on.
+    // Longer than the journal is kept: it says so, and hears what comes from now on.
     client.kill().await;
     server.forget_what_was().await;
     let mut client = Example::start(example, &arguments);
@@ -233,7 +233,7 @@ async fn stays_exact(example: &str) {
     client.line("listed").await;
     server.is_copied_to(&file).await;
 
-    // Longer than the log is kept: it lists again.
+    // Longer than the journal is kept: it lists again.
     client.kill().await;
     server
         .sql("delete from services where name like 'Service 3%'")

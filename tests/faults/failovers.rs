@@ -52,11 +52,14 @@ async fn is_disconnected(mut client: Client) {
 async fn is_refused(app: &TestApp, position: &str) {
     let refused = Client::try_join(app.address, &since(position)).await.err();
     let why = refused.expect("a position from beyond the fork is refused");
-    assert!(why.contains("POSITION_INVALID: the log went back"), "{why}");
+    assert!(
+        why.contains("POSITION_INVALID: the journal went back"),
+        "{why}"
+    );
     let (status, answer) = app.get(&format!("/api/v1/events?since={position}")).await;
     assert_eq!(status, 400);
     let sentence = answer["error"].as_str().expect("a sentence");
-    assert!(sentence.starts_with("POSITION_INVALID: the log went back"));
+    assert!(sentence.starts_with("POSITION_INVALID: the journal went back"));
 }
 
 /// What is true after the journal went back from `lost` to `kept` and then went on

@@ -12,8 +12,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
-use space_events::journal::bounds::Extent;
-use space_events::journal::{History, JournalKey, Recent};
+use space_events::journal::bounds::JournalBounds;
+use space_events::journal::{CatchUp, JournalKey, ReplayBuffer};
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store::Pool;
@@ -347,10 +347,10 @@ fn without_database() -> axum::Router {
         .expect("a URL");
     rest::router(Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
-        history: Arc::new(History::new(
+        catch_up: Arc::new(CatchUp::new(
             nowhere,
             JournalKey::new(Vec::new()),
-            Arc::new(Recent::new(Extent::nothing(), Arc::default())),
+            Arc::new(ReplayBuffer::new(JournalBounds::nothing(), Arc::default())),
         )),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(

@@ -187,7 +187,7 @@ async fn the_page_comes_back_with_its_position_and_bears_a_burst() {
         .run("await page.getByRole('status').filter({ hasText: 'the last: PRICING_CREATED Zoom burst 10000' }).waitFor({ state: 'attached' })")
         .await;
 
-    // Another database has another log: it says so, and hears what comes now.
+    // Another database has another journal: it says so, and hears what comes now.
     let other = Database::create().await;
     app.stop().await;
     let app = TestApp::start_with(&other, restarted).await;

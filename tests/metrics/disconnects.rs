@@ -11,7 +11,7 @@ use super::until;
 use crate::support::client::position_of;
 use crate::support::{Client, Database, LIMIT, TestApp};
 
-/// More than the buffers of the kernel and the recent events hold.
+/// More than the buffers of the kernel and the replay buffer hold.
 const ROWS: usize = 60_000;
 
 /// A websocket with a small receive buffer, so that the server feels a stop at

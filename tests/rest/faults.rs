@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use space_events::api_key::ApiKeys;
-use space_events::journal::bounds::Extent;
-use space_events::journal::{History, JournalKey, Recent};
+use space_events::journal::bounds::JournalBounds;
+use space_events::journal::{CatchUp, JournalKey, ReplayBuffer};
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store::Pool;
@@ -24,10 +24,10 @@ async fn a_database_that_is_away_is_a_503_in_time() {
         .expect("a URL");
     let api = Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
-        history: Arc::new(History::new(
+        catch_up: Arc::new(CatchUp::new(
             nowhere,
             JournalKey::new(Vec::new()),
-            Arc::new(Recent::new(Extent::nothing(), Arc::default())),
+            Arc::new(ReplayBuffer::new(JournalBounds::nothing(), Arc::default())),
         )),
         keys: Arc::new(ApiKeys::default()),
         fetcher: Arc::new(PricingFetcher::new(

@@ -25,7 +25,7 @@ pub struct Hearing {
 }
 
 /// Why a position is refused from whose journal something is gone.
-pub const WENT_BACK: &str = "POSITION_INVALID: the log went back";
+pub const WENT_BACK: &str = "POSITION_INVALID: the journal went back";
 
 /// Each event, and the position behind it, if it was told.
 type Heard = Arc<Mutex<Vec<(String, String)>>>;

@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::batch::JournalEvent;
-use super::bounds::Extent;
+use super::bounds::JournalBounds;
 use super::position::Position;
-use super::seen::Seen;
+use super::watermark::Watermark;
 use super::witness::Witness;
 use crate::event::Reason;
 use crate::metrics::Metrics;
@@ -41,7 +41,7 @@ pub const MOVE_ON: Duration = Duration::from_secs(10);
 
 /// The last events, and where the feed is.
 #[derive(Debug)]
-pub struct Recent {
+pub struct ReplayBuffer {
     state: Mutex<State>,
     /// Those that take from here. Locked while `state` is, or alone.
     cursors: Arc<Mutex<Cursors>>,
@@ -57,9 +57,9 @@ struct State {
     /// The number at which the feed began anew, if it did.
     begun: u64,
     /// What the feed has seen, if it has published all of it.
-    seen: Arc<Seen>,
+    seen: Arc<Watermark>,
     /// What may be gone from the journal, as its last read told.
-    kept_from: Option<Seen>,
+    kept_from: Option<Watermark>,
     /// How many reads the feed has completed; `seen` comes from the last.
     reads: u64,
     /// When the last ended.
@@ -74,15 +74,15 @@ struct State {
     moved_on_at: Instant,
 }
 
-/// Those that take from the recent events.
+/// Those that take from the replay buffer.
 #[derive(Debug, Default)]
 struct Cursors {
     all: Slab<Arc<Taker>>,
-    /// None that is still among the recent events is before this one.
+    /// None that is still in the replay buffer is before this one.
     least: u64,
 }
 
-/// One that takes from the recent events.
+/// One that takes from the replay buffer.
 #[derive(Debug)]
 struct Taker {
     /// The number of its next.
@@ -92,7 +92,7 @@ struct Taker {
     is_lane: bool,
 }
 
-/// Where a client is that takes from the recent events: the number of its next. In a
+/// Where a client is that takes from the replay buffer: the number of its next. In a
 /// burst the feed waits for it, until it is dropped.
 #[derive(Debug)]
 pub struct Cursor {
@@ -151,19 +151,19 @@ pub struct Taken {
     pub is_all: bool,
     /// If the feed is between two batches then: what it has seen with these events,
     /// and how many reads it has completed.
-    pub place: Option<(Arc<Seen>, u64)>,
+    pub place: Option<(Arc<Watermark>, u64)>,
 }
 
-impl Recent {
-    /// Nothing published yet; `extent` is where the feed begins.
-    pub fn new(extent: Extent, metrics: Arc<Metrics>) -> Self {
+impl ReplayBuffer {
+    /// Nothing published yet; the feed begins where `bounds` end.
+    pub fn new(bounds: JournalBounds, metrics: Arc<Metrics>) -> Self {
         Self {
             state: Mutex::new(State {
                 events: VecDeque::new(),
                 first: 0,
                 begun: 0,
-                seen: Arc::new(extent.now),
-                kept_from: extent.kept_from,
+                seen: Arc::new(bounds.now),
+                kept_from: bounds.kept_from,
                 reads: 0,
                 read_at: Instant::now(),
                 follows: true,
@@ -183,7 +183,7 @@ impl Recent {
     }
 
     /// What may be gone from the journal, as the feed's last read told.
-    pub fn kept_from(&self) -> Option<Seen> {
+    pub fn kept_from(&self) -> Option<Watermark> {
         self.lock().kept_from.clone()
     }
 
@@ -274,7 +274,7 @@ impl Recent {
     /// Says that the feed has published all of a batch, which led to `seen`.
     /// Now and then all clients are woken to move their places on, though nothing
     /// happens: what is old is pruned.
-    pub fn end_read(&self, seen: &Arc<Seen>, kept_from: Option<Seen>) {
+    pub fn end_read(&self, seen: &Arc<Watermark>, kept_from: Option<Watermark>) {
         let now = Instant::now();
         let mut state = self.lock();
         state.seen = Arc::clone(seen);
@@ -294,16 +294,16 @@ impl Recent {
         rows
     }
 
-    /// Says that the feed cannot go on from where it was, and begins at `extent`: what
+    /// Says that the feed cannot go on from where it was, and begins where `bounds` end: what
     /// was published is dropped, and whoever took from here is told.
-    pub fn begin_anew(&self, extent: Extent) {
+    pub fn begin_anew(&self, bounds: JournalBounds) {
         let mut state = self.lock();
         // Also for who has taken all that there was.
         state.first = state.head() + 1;
         state.begun = state.first;
         state.events.clear();
-        state.seen = Arc::new(extent.now);
-        state.kept_from = extent.kept_from;
+        state.seen = Arc::new(bounds.now);
+        state.kept_from = bounds.kept_from;
         state.reads += 1;
         state.read_at = Instant::now();
         self.head.send_replace(state.first);
@@ -458,8 +458,8 @@ mod tests {
     use serde_json::value::to_raw_value;
     use tokio::time::interval;
 
-    fn recent() -> Arc<Recent> {
-        Arc::new(Recent::new(Extent::nothing(), Arc::default()))
+    fn replay_buffer() -> Arc<ReplayBuffer> {
+        Arc::new(ReplayBuffer::new(JournalBounds::nothing(), Arc::default()))
     }
 
     fn events(count: usize) -> Vec<Arc<JournalEvent>> {
@@ -467,8 +467,8 @@ mod tests {
             service_name: "Zoom".to_owned(),
         });
         let batch = Arc::new(Batch {
-            base: Arc::new(Seen::nothing()),
-            next: Arc::new(Seen::nothing()),
+            base: Arc::new(Watermark::nothing()),
+            next: Arc::new(Watermark::nothing()),
             number: 1,
         });
         let one = Arc::new(JournalEvent {
@@ -486,83 +486,85 @@ mod tests {
     }
 
     /// A client that takes so many events each millisecond.
-    fn client(recent: &Arc<Recent>, each_ms: u64) -> Cursor {
-        let cursor = recent.join_at(0).expect("the first event");
-        let (recent, taken) = (Arc::clone(recent), Arc::clone(&cursor.taker));
+    fn client(replay_buffer: &Arc<ReplayBuffer>, each_ms: u64) -> Cursor {
+        let cursor = replay_buffer.join_at(0).expect("the first event");
+        let (replay_buffer, taken) = (Arc::clone(replay_buffer), Arc::clone(&cursor.taker));
         tokio::spawn(async move {
             let mut ticks = interval(LOOK_AGAIN);
             loop {
                 ticks.tick().await;
                 let next = taken.next.load(Ordering::Relaxed) + each_ms;
-                taken.next.store(next.min(recent.head()), Ordering::Relaxed);
+                taken
+                    .next
+                    .store(next.min(replay_buffer.head()), Ordering::Relaxed);
             }
         });
         cursor
     }
 
-    async fn publish(recent: &Recent, chunks: usize) -> Duration {
+    async fn publish(replay_buffer: &ReplayBuffer, chunks: usize) -> Duration {
         let begun = Instant::now();
         for _ in 0..chunks {
-            recent.publish(&events(256)).await;
+            replay_buffer.publish(&events(256)).await;
         }
         begun.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_feed_does_not_wait_for_a_slow_client_while_another_has_all() {
-        let recent = recent();
-        let slow = client(&recent, 1);
-        let _fast = client(&recent, 100_000);
+        let replay_buffer = replay_buffer();
+        let slow = client(&replay_buffer, 1);
+        let _fast = client(&replay_buffer, 100_000);
         // 51,200 events, of which the slow one would take 51 s.
-        let took = publish(&recent, 200).await;
+        let took = publish(&replay_buffer, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(slow.next(), 1).is_err());
+        assert!(replay_buffer.take(slow.next(), 1).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_feed_waits_for_clients_while_all_are_busy() {
-        let recent = recent();
-        let both = [client(&recent, 20), client(&recent, 20)];
-        publish(&recent, 200).await;
+        let replay_buffer = replay_buffer();
+        let both = [client(&replay_buffer, 20), client(&replay_buffer, 20)];
+        publish(&replay_buffer, 200).await;
         for cursor in both {
-            assert!(recent.take(cursor.next(), 1).is_ok());
+            assert!(replay_buffer.take(cursor.next(), 1).is_ok());
         }
     }
 
     #[tokio::test]
     async fn who_took_from_here_is_told_when_the_feed_begins_anew() {
-        let recent = recent();
-        recent.publish(&events(3)).await;
-        let before = recent.join().0.next();
-        recent.begin_anew(Extent::nothing());
+        let replay_buffer = replay_buffer();
+        replay_buffer.publish(&events(3)).await;
+        let before = replay_buffer.join().0.next();
+        replay_buffer.begin_anew(JournalBounds::nothing());
         for next in 0..=before {
-            assert_eq!(recent.take(next, 1).err(), Some(Missed::BeganAnew));
+            assert_eq!(replay_buffer.take(next, 1).err(), Some(Missed::BeganAnew));
         }
-        assert!(recent.join_at(before).is_none());
-        let (after, _) = recent.join();
-        recent.publish(&events(1)).await;
-        let taken = recent.take(after.next(), 8).expect("the new event");
+        assert!(replay_buffer.join_at(before).is_none());
+        let (after, _) = replay_buffer.join();
+        replay_buffer.publish(&events(1)).await;
+        let taken = replay_buffer.take(after.next(), 8).expect("the new event");
         assert_eq!(taken.events.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_feed_always_waits_for_the_lane() {
-        let recent = recent();
-        let (lane, _) = recent.join_lane();
-        let _fast = client(&recent, 100_000);
-        let publishing = publish(&recent, 200);
+        let replay_buffer = replay_buffer();
+        let (lane, _) = replay_buffer.join_lane();
+        let _fast = client(&replay_buffer, 100_000);
+        let publishing = publish(&replay_buffer, 200);
         tokio::pin!(publishing);
         let later = tokio::time::sleep(Duration::from_secs(60));
         tokio::select! {
             _ = &mut publishing => panic!("it did not wait"),
             () = later => {}
         }
-        assert!(recent.take(lane.next(), 1).is_ok());
-        lane.move_to(recent.head());
+        assert!(replay_buffer.take(lane.next(), 1).is_ok());
+        lane.move_to(replay_buffer.head());
         let moving = async {
             loop {
                 sleep(LOOK_AGAIN).await;
-                lane.move_to(recent.head());
+                lane.move_to(replay_buffer.head());
             }
         };
         tokio::select! {
@@ -574,30 +576,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lane_without_clients_waits_for_nothing() {
         for (clients, waits) in [(0, true), (1, false)] {
-            let recent = recent();
-            let (lane, _) = recent.join_lane();
+            let replay_buffer = replay_buffer();
+            let (lane, _) = replay_buffer.join_lane();
             lane.set_clients(clients);
             // 20 a millisecond, of 51,200.
-            let slow = client(&recent, 20);
-            let all = Arc::clone(&recent);
+            let slow = client(&replay_buffer, 20);
+            let all = Arc::clone(&replay_buffer);
             let task = tokio::spawn(async move {
                 loop {
                     lane.move_to(all.head());
                     sleep(Duration::from_micros(100)).await;
                 }
             });
-            publish(&recent, 200).await;
-            assert_eq!(recent.take(slow.next(), 1).is_ok(), waits, "{clients}");
+            publish(&replay_buffer, 200).await;
+            assert_eq!(
+                replay_buffer.take(slow.next(), 1).is_ok(),
+                waits,
+                "{clients}"
+            );
             task.abort();
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_feed_does_not_wait_for_a_client_that_does_not_move() {
-        let recent = recent();
-        let stuck = client(&recent, 0);
-        let took = publish(&recent, 200).await;
+        let replay_buffer = replay_buffer();
+        let stuck = client(&replay_buffer, 0);
+        let took = publish(&replay_buffer, 200).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
-        assert!(recent.take(stuck.next(), 1).is_err());
+        assert!(replay_buffer.take(stuck.next(), 1).is_err());
     }
 }

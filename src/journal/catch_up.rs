@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::bounds::{Extent, Gap};
+use super::bounds::{Gap, JournalBounds};
 use super::key::JournalKey;
 use super::page::Page;
 use super::position::Position;
 use super::reader::Reader;
-use super::recent::Recent;
 use super::recorded::Recorded;
-use super::seen::Seen;
+use super::replay_buffer::ReplayBuffer;
+use super::watermark::Watermark;
 use crate::organization::Organization;
 use crate::store::database_url::DatabaseUrl;
 
@@ -44,9 +44,9 @@ const CHECK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Reads pages of the journal, a few at a time.
 #[derive(Debug)]
-pub struct History {
+pub struct CatchUp {
     database: DatabaseUrl,
-    recent: Arc<Recent>,
+    replay_buffer: Arc<ReplayBuffer>,
     turns: Semaphore,
     state: Mutex<State>,
     checks: tokio::sync::Mutex<Checks>,
@@ -76,16 +76,16 @@ struct Check {
     begun: Instant,
     asked: BTreeSet<i64>,
     /// `None` if the database did not answer.
-    found: Option<Arc<Extent>>,
+    found: Option<Arc<JournalBounds>>,
 }
 
-/// A page for a client that goes on with the recent events behind it.
+/// A page for a client that goes on with the replay buffer behind it.
 #[derive(Clone, Debug)]
 pub struct SharedPage {
     /// The page.
     pub page: Arc<Page>,
-    /// The number of the next recent event when reading it began: those before it
-    /// were visible to the page.
+    /// The number of the next event in the replay buffer when reading it began: those
+    /// before it were visible to the page.
     pub head: u64,
 }
 
@@ -97,11 +97,11 @@ pub enum PositionRefused {
     Invalid(&'static str),
     /// What was seen there is not in the journal any more.
     #[error(
-        "POSITION_INVALID: the log went back since, as after a failover or a restored backup; read the state anew"
+        "POSITION_INVALID: the journal went back since, as after a failover or a restored backup; read the state anew"
     )]
     WentBack,
     /// What came after it is kept no more.
-    #[error("POSITION_EXPIRED: the log does not go back to it any more; read the state anew")]
+    #[error("POSITION_EXPIRED: the journal does not go back to it any more; read the state anew")]
     Expired,
     /// The database is away: the client may try again.
     #[error("UNAVAILABLE: the database is away; try again")]
@@ -117,12 +117,12 @@ impl From<Gap> for PositionRefused {
     }
 }
 
-impl History {
+impl CatchUp {
     /// Connects when a page is asked for. `key` is the journal's.
-    pub fn new(database: DatabaseUrl, key: JournalKey, recent: Arc<Recent>) -> Self {
+    pub fn new(database: DatabaseUrl, key: JournalKey, replay_buffer: Arc<ReplayBuffer>) -> Self {
         Self {
             database,
-            recent,
+            replay_buffer,
             turns: Semaphore::new(CONNECTIONS),
             state: Mutex::new(State {
                 key: Arc::new(key),
@@ -175,17 +175,17 @@ impl History {
     pub async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
         let witnesses = position.witnessed().witnesses.iter();
         let ids = witnesses.map(|witness| witness.id).collect();
-        let extent = self.extent_now(ids).await;
-        let extent = extent.ok_or(PositionRefused::Unavailable)?;
-        if position.base.max_id > extent.now.max_id {
+        let bounds = self.bounds_now(ids).await;
+        let bounds = bounds.ok_or(PositionRefused::Unavailable)?;
+        if position.base.max_id > bounds.now.max_id {
             return Err(PositionRefused::WentBack);
         }
-        Ok(extent.leads_on_from(position)?)
+        Ok(bounds.leads_on_from(position)?)
     }
 
     /// Where the journal is now or later, and which of the rows with these ids it
     /// has; `None` if the database did not answer.
-    async fn extent_now(&self, mut ids: BTreeSet<i64>) -> Option<Arc<Extent>> {
+    async fn bounds_now(&self, mut ids: BTreeSet<i64>) -> Option<Arc<JournalBounds>> {
         self.asked().extend(&ids);
         let earliest = Instant::now();
         let mut checks = self.checks.lock().await;
@@ -199,8 +199,8 @@ impl History {
         ids.append(&mut self.asked());
         let begun = Instant::now();
         let asked: Vec<i64> = ids.iter().copied().collect();
-        let found = match timeout(CHECK_LIMIT, self.read_extent(&mut checks, &asked)).await {
-            Ok(Ok(extent)) => Some(Arc::new(extent)),
+        let found = match timeout(CHECK_LIMIT, self.read_bounds(&mut checks, &asked)).await {
+            Ok(Ok(bounds)) => Some(Arc::new(bounds)),
             Ok(Err(error)) => {
                 debug!(error = format!("{error:#}"), "cannot check positions");
                 None
@@ -219,15 +219,15 @@ impl History {
     }
 
     /// After an error, or if this is dropped, the connection is not used again.
-    async fn read_extent(&self, checks: &mut Checks, ids: &[i64]) -> anyhow::Result<Extent> {
+    async fn read_bounds(&self, checks: &mut Checks, ids: &[i64]) -> anyhow::Result<JournalBounds> {
         let era = self.state().era;
         let reader = match checks.reader.take() {
             Some((of, reader)) if of == era && !reader.is_closed() => reader,
             _ => self.connect("space-events checks").await?,
         };
-        let extent = reader.extent(ids).await?;
+        let bounds = reader.bounds(ids).await?;
         checks.reader = Some((era, reader));
-        Ok(extent)
+        Ok(bounds)
     }
 
     /// The place where all that is visible now has been seen.
@@ -236,7 +236,7 @@ impl History {
     ///
     /// The database is away, or took longer than three seconds.
     pub async fn end(&self) -> anyhow::Result<Position> {
-        Ok(Position::after(Arc::new(self.extent().await?.now.clone())))
+        Ok(Position::after(Arc::new(self.bounds().await?.now.clone())))
     }
 
     /// The oldest place from which all is kept.
@@ -245,15 +245,15 @@ impl History {
     ///
     /// The database is away, or took longer than three seconds.
     pub async fn beginning(&self) -> anyhow::Result<Position> {
-        let kept_from = self.extent().await?.kept_from.clone();
+        let kept_from = self.bounds().await?.kept_from.clone();
         Ok(Position::after(Arc::new(
-            kept_from.unwrap_or_else(Seen::nothing),
+            kept_from.unwrap_or_else(Watermark::nothing),
         )))
     }
 
-    async fn extent(&self) -> anyhow::Result<Arc<Extent>> {
-        let extent = self.extent_now(BTreeSet::new()).await;
-        extent.context("read the place of the journal")
+    async fn bounds(&self) -> anyhow::Result<Arc<JournalBounds>> {
+        let bounds = self.bounds_now(BTreeSet::new()).await;
+        bounds.context("read the place of the journal")
     }
 
     /// The page behind a position, of at most `limit` rows or as many as a page has,
@@ -294,7 +294,7 @@ impl History {
         .await
     }
 
-    /// The page behind a position, for a client that goes on with the recent events
+    /// The page behind a position, for a client that goes on with the replay buffer
     /// behind the last: whoever comes to the same place gets the same. Cancel safe.
     ///
     /// # Errors
@@ -307,7 +307,7 @@ impl History {
             if let Some(shared) = shared {
                 return Ok(Ok(shared));
             }
-            let head = self.recent.head();
+            let head = self.replay_buffer.head();
             let page = match reader.page(from, PAGE_ROWS, 0).await? {
                 Ok(page) => Arc::new(page),
                 Err(gap) => return Ok(Err(gap)),
@@ -394,9 +394,9 @@ mod tests {
     use super::*;
 
     fn at(max_id: i64) -> Position {
-        Position::after(Arc::new(Seen {
+        Position::after(Arc::new(Watermark {
             max_id,
-            ..Seen::nothing()
+            ..Watermark::nothing()
         }))
     }
 

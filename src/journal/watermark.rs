@@ -1,4 +1,4 @@
-//! What had been seen of the journal at one time.
+//! A watermark: what had been seen of the journal at one time.
 //!
 //! Rows become visible in another order than their ids, so `id > last` loses
 //! some. What has been seen is therefore a snapshot S and the greatest id M
@@ -73,7 +73,7 @@ impl fmt::Display for Snapshot {
 
 /// All rows that were visible in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Watermark {
     /// What was visible.
     pub snapshot: Snapshot,
     /// The first transaction id that had not been given out. Those from the
@@ -86,7 +86,7 @@ pub struct Seen {
     pub witnesses: Vec<Witness>,
 }
 
-impl Seen {
+impl Watermark {
     /// From Postgres' text form of the snapshot, how many transactions from its
     /// `xmax` on had begun, and the greatest id that it sees.
     pub fn parse(snapshot: &str, begun: u64, max_id: i64) -> Option<Self> {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_place_covers_those_before_it() {
-        let seen = |snapshot: &str, max_id| Seen {
+        let seen = |snapshot: &str, max_id| Watermark {
             snapshot: Snapshot::parse(snapshot).expect("a snapshot"),
             next_xid: 30,
             max_id,
@@ -217,7 +217,7 @@ mod tests {
             (seen("10:20:10,15", 99), false),
             (seen("10:19:10,15", 100), false),
             (seen("10:25:12", 120), false),
-            (Seen::nothing(), false),
+            (Watermark::nothing(), false),
         ] {
             assert_eq!(later.covers(&earlier), covers, "{later:?}");
         }
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_row_with_a_reused_transaction_id_is_new() {
-        let seen = Seen {
+        let seen = Watermark {
             snapshot: Snapshot::parse("10:20:").expect("a snapshot"),
             next_xid: 20,
             max_id: 100,
