@@ -1,22 +1,21 @@
 //! The embedded Postgres: what is committed outlives every end of it.
 
 use std::fs;
-use std::future::Future;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use embedded_postgres::EmbeddedPostgres;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::support::{LIMIT, wait_until};
+
 /// Set for the copy of this program that is to be killed.
 const HOLD_DATA_DIR: &str = "SPACE_EVENTS_TEST_HOLD_DATA_DIR";
 
@@ -80,10 +79,6 @@ async fn sql(postgres: &EmbeddedPostgres, sql: &str) -> Vec<String> {
         .expect("the statement succeeds")
 }
 
-async fn within_limit<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("it happens in time")
-}
-
 fn is_alive(pid: i32) -> bool {
     // One that ended and whose parent has not asked how is no longer alive.
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -112,15 +107,15 @@ fn another_process(dir: &TestDir) -> tokio::process::Child {
 async fn start_in_another_process(dir: &TestDir) -> tokio::process::Child {
     let mut other = another_process(dir);
     let mut lines = BufReader::new(other.stdout.take().expect("piped")).lines();
-    within_limit(async {
+    let holding = async {
         while let Some(line) = lines.next_line().await.expect("it prints text") {
             if line == "holding" {
                 return;
             }
         }
         panic!("the other process ended");
-    })
-    .await;
+    };
+    timeout(LIMIT, holding).await.expect("a server in time");
     other
 }
 
@@ -178,19 +173,13 @@ async fn a_killed_server_is_started_again() {
             .expect("it accepts");
         let connection = tokio::spawn(connection);
         kill(Pid::from_raw(killed), Signal::SIGKILL).expect("it was alive");
-        let back = async {
-            while try_sql(&url, "select word from kept")
-                .await
-                .ok()
-                .is_none_or(|rows| rows != ["a"])
-                || dir.server_pid() == killed
-            {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
+        let back = wait_until("another server is there with the row", async || {
+            let rows = try_sql(&url, "select word from kept").await;
+            rows.is_ok_and(|rows| rows == ["a"]) && dir.server_pid() != killed
+        });
         tokio::select! {
             () = postgres.supervise() => unreachable!("it never returns"),
-            () = within_limit(back) => {}
+            () = back => {}
         }
         let _ = connection.await;
     }
@@ -303,12 +292,7 @@ async fn an_initdb_whose_parent_was_killed_is_not_in_the_way() {
             .map(|entry| entry.path())
             .any(|path| path.join("PG_VERSION").exists())
     };
-    within_limit(async {
-        while !is_half_made() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
+    wait_until("initdb has begun", async || is_half_made()).await;
     other.kill().await.expect("it was alive");
     let postgres = start(&dir).await;
     assert_eq!(
@@ -361,10 +345,5 @@ async fn a_dropped_server_stops_by_itself() {
     let postgres = start(&dir).await;
     let pid = dir.server_pid();
     drop(postgres);
-    within_limit(async {
-        while is_alive(pid) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    wait_until("the server has stopped", async || !is_alive(pid)).await;
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::client::{in_short, position_of};
+use crate::support::client::{in_short, position_of, since};
 use crate::support::{Client, Database, Program, TestApp};
 
 /// Versions `0..count`, in one statement.
@@ -116,7 +116,7 @@ async fn rows_that_become_visible_late_are_heard_once() {
 async fn a_transaction_that_no_snapshot_lists_is_heard() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    let mut client = Client::join(app.address, "40/pricings,{\"since\":\"\"}").await;
+    let mut client = Client::join(app.address, &since("")).await;
     database
         .sql("insert into services (name) values ('Early'), ('Late')")
         .await;
@@ -138,8 +138,7 @@ async fn a_transaction_that_no_snapshot_lists_is_heard() {
         assert_eq!(in_short(&frame), format!("CREATED Early {version}"));
         late.sql("commit").await;
         assert_eq!(client.next_event().await, format!("CREATED Late {version}"));
-        let since = format!("40/pricings,{{\"since\":\"{}\"}}", position_of(&frame));
-        let mut back = Client::join(app.address, &since).await;
+        let mut back = Client::join(app.address, &since(&position_of(&frame))).await;
         assert_eq!(back.next_event().await, format!("CREATED Late {version}"));
     }
     app.stop().await;
@@ -150,7 +149,7 @@ async fn rows_that_become_visible_late_are_read_page_by_page() {
     const ROWS: usize = 3000;
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    let mut client = Client::join(app.address, "40/pricings,{\"since\":\"\"}").await;
+    let mut client = Client::join(app.address, &since("")).await;
     database
         .sql("insert into services (name) values ('Zoom'), ('Slow'), ('Slower')")
         .await;
@@ -178,8 +177,7 @@ async fn rows_that_become_visible_late_are_read_page_by_page() {
         .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
         .await;
     // One that heard it live, and one that reads it from the journal.
-    let since = format!("40/pricings,{{\"since\":\"{}\"}}", position_of(&first));
-    let mut back = Client::join(app.address, &since).await;
+    let mut back = Client::join(app.address, &since(&position_of(&first))).await;
     for client in [&mut client, &mut back] {
         let events = client.next_events(2 * ROWS + 1).await;
         for name in ["Slow", "Slower"] {

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use space_events::config::Settings;
 
-use crate::support::client::{in_short, position_of};
-use crate::support::hearing::since;
+use crate::support::client::{in_short, position_of, since};
 use crate::support::{Client, Database, End, Server, TestApp};
 
 /// All pages of a path, with so many entries each; the entries.
@@ -52,7 +51,7 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
         .await;
     let mut heard = Vec::new();
     while heard.len() < 20 + 11 {
-        heard.push(next_message(&mut client).await);
+        heard.push(client.next_frame().await);
         if heard.len() == 25 {
             slow.sql("commit").await;
         }
@@ -61,7 +60,7 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
         .sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(100, 119) n")
         .await;
     while heard.len() < 52 {
-        heard.push(next_message(&mut client).await);
+        heard.push(client.next_frame().await);
     }
     let in_order: Vec<String> = heard.iter().map(|frame| in_short(frame)).collect();
 
@@ -104,16 +103,6 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
     app.stop().await;
 }
 
-/// The next frame that is an event, with what goes beside it.
-async fn next_message(client: &mut Client) -> String {
-    loop {
-        let frame = client.next_frame().await;
-        if frame.starts_with("42/pricings,[\"message\"") {
-            return frame;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_commits_while_somebody_pages_back_is_neither_shown_twice_nor_in_the_way() {
     let database = Database::create().await;
@@ -143,7 +132,7 @@ async fn what_commits_while_somebody_pages_back_is_neither_shown_twice_nor_in_th
     assert_eq!(older, expected);
     // And whoever goes on from where the first page began hears it.
     let mut client = Client::join(app.address, &since(&newest)).await;
-    let first = next_message(&mut client).await;
+    let first = client.next_frame().await;
     assert_eq!(in_short(&first), "CREATED Zoom late");
     app.stop().await;
 }

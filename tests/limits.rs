@@ -16,11 +16,11 @@ use space_events::sockets::places::Places;
 use space_events::unread_body;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Client, Database, LIMIT, Program, TestApp, program};
+use crate::support::{Client, Database, LIMIT, Program, TestApp, program, wait_for};
 
 /// A request by hand.
 const HEALTHCHECK: &[u8] = b"GET /api/v1/healthcheck HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -39,18 +39,15 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> String {
 
 /// Opens a connection and asks on it, until it is answered.
 async fn connect_until_answered(address: SocketAddr) -> TcpStream {
-    let begun = Instant::now();
-    loop {
+    wait_for("a place is free", async || {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
-        if ask(&mut stream, HEALTHCHECK)
-            .await
-            .starts_with("HTTP/1.1 200")
-        {
-            return stream;
+        let answer = ask(&mut stream, HEALTHCHECK).await;
+        match answer.starts_with("HTTP/1.1 200") {
+            true => Ok(stream),
+            false => Err(answer),
         }
-        assert!(begun.elapsed() < LIMIT, "no place frees up");
-        sleep(Duration::from_millis(20)).await;
-    }
+    })
+    .await
 }
 
 /// How long a head may take where it may not take long.

@@ -1,18 +1,13 @@
 //! Coming back without a gap, and without hearing anything twice.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use space_events::config::Settings;
 
-use crate::support::client::{in_short, position_of};
+use crate::support::client::{in_short, position_of, since};
 use crate::support::postgres::{Session, new_directory, watch};
-use crate::support::{Client, Database, LIMIT, Program, Server, TestApp};
-
-fn since(position: &str) -> String {
-    format!("40/pricings,{{\"since\":\"{position}\"}}")
-}
+use crate::support::{Client, Database, Program, Server, TestApp, wait_until};
 
 /// The message of the `connect_error` that a CONNECT is answered with.
 async fn refusal(address: SocketAddr, connect: &str) -> String {
@@ -250,15 +245,7 @@ async fn a_position_older_than_what_is_kept_is_refused() {
     let mut live = app.join().await;
     database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 99) n").await;
     live.next_events(100).await;
-    let begun = Instant::now();
-    while database
-        .sql("select count(*) from space_events.row_changes")
-        .await
-        != ["0"]
-    {
-        assert!(begun.elapsed() < LIMIT, "nothing is pruned");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    database.is_pruned().await;
     let message = refusal(app.address, &since(&old)).await;
     assert!(message.starts_with("POSITION_EXPIRED"), "{message}");
     let (status, answer) = app.get(&format!("/api/v1/events?since={old}")).await;
@@ -323,15 +310,7 @@ async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
         .await;
     let last = client.next_frame().await;
     assert_eq!(in_short(&last), "DISABLED Zoom");
-    let begun = Instant::now();
-    while database
-        .sql("select count(*) from space_events.row_changes")
-        .await
-        != ["0"]
-    {
-        assert!(begun.elapsed() < LIMIT, "nothing is pruned");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    database.is_pruned().await;
     let mut back = Client::join(address, &since(&position_of(&last))).await;
     database
         .sql("insert into services (name) values ('Slack'); delete from services where name = 'Slack'")
@@ -510,14 +489,11 @@ async fn a_client_that_has_heard_nothing_comes_back_without_a_gap() {
 
 /// Waits until a client is told another position by the event `position`.
 async fn wait_for_position(client: &mut Client, before: &str) {
-    let begun = Instant::now();
-    while client.position == before {
-        assert!(begun.elapsed() < LIMIT, "no position came");
-        let frame = client.frame_or_end();
-        if let Ok(frame) = tokio::time::timeout(Duration::from_millis(50), frame).await {
-            panic!("{frame:?}");
-        }
-    }
+    wait_until("another position", async || {
+        client.hears_nothing().await;
+        client.position != before
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use embedded_postgres::EmbeddedPostgres;
 use space_events::config::Settings;
 
 use crate::support::postgres::{Session, new_directory, watch};
-use crate::support::{Database, LIMIT, Server, TestApp};
+use crate::support::{Database, Server, TestApp, wait_until};
 
 /// A publisher, with its own cluster.
 async fn publisher(directory: &Path) -> EmbeddedPostgres {
@@ -22,14 +21,6 @@ async fn publisher(directory: &Path) -> EmbeddedPostgres {
     EmbeddedPostgres::start(directory)
         .await
         .expect("Postgres starts again")
-}
-
-async fn wait_until(session: &Session, question: &str) {
-    let begun = Instant::now();
-    while session.sql(question).await != ["t"] {
-        assert!(begun.elapsed() < LIMIT, "waited for {question}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,10 +73,10 @@ async fn a_subscription_is_a_writer_too() {
         versions.into_iter().eq(0..5000),
         "each row of the copy once"
     );
-    wait_until(
-        database.session(),
-        "select bool_and(srsubstate in ('r', 's')) from pg_subscription_rel",
-    )
+    wait_until("the copy is over", async || {
+        let question = "select bool_and(srsubstate in ('r', 's')) from pg_subscription_rel";
+        database.sql(question).await == ["t"]
+    })
     .await;
 
     source
@@ -218,10 +209,10 @@ async fn check_all_tables(before: Before) {
             before != Before::Dump,
         ))
         .await;
-    wait_until(
-        &subscriber,
-        "select bool_and(srsubstate = 'r') from pg_subscription_rel",
-    )
+    wait_until("the subscriber follows", async || {
+        let question = "select bool_and(srsubstate = 'r') from pg_subscription_rel";
+        subscriber.sql(question).await == ["t"]
+    })
     .await;
 
     let app = start().await;

@@ -14,7 +14,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::in_short;
-use crate::support::{Client, Database, LIMIT, Polling, Program, TestApp, wait_until};
+use crate::support::{Client, Database, LIMIT, Polling, Program, TestApp, wait_for, wait_until};
 
 async fn start() -> (Database, TestApp) {
     let database = Database::create().await;
@@ -100,13 +100,8 @@ async fn a_websocket_that_fails_leaves_a_client_that_polls_as_it_was() {
         (&["2probe"], false),
     ] {
         // The one before may not be noticed as gone yet.
-        let begun = Instant::now();
-        let (mut websocket, _) = loop {
-            match connect_async(&url).await {
-                Ok(connected) => break connected,
-                Err(error) => assert!(begun.elapsed() < LIMIT, "{error}"),
-            }
-        };
+        let connect = async || connect_async(&url).await;
+        let (mut websocket, _) = wait_for("a websocket", connect).await;
         for text in say {
             websocket.send(Message::text(*text)).await.expect("sent");
         }

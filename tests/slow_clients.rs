@@ -2,13 +2,12 @@
 //! allowed to stay.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::client::in_short;
-use crate::support::{Client, Database, LIMIT, TestApp};
+use crate::support::{Client, Database, TestApp, wait_until};
 
 /// Joins with a small receive buffer, so that the server feels a stop at once.
 pub async fn join_by_hand(address: SocketAddr) -> TcpStream {
@@ -57,17 +56,10 @@ async fn a_client_that_never_reads_is_disconnected_and_the_others_lose_nothing()
         );
     }
     // The healthy one keeps answering pings while we wait for the other's end.
-    let ended = async {
-        let begun = Instant::now();
-        loop {
-            assert!(begun.elapsed() < LIMIT, "the connection stays");
-            // A write shows a reset without reading what waits.
-            if stuck.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
+    let ended = wait_until("the connection of the other ends", async || {
+        // A write shows a reset without reading what waits.
+        stuck.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.is_err()
+    });
     tokio::select! {
         () = ended => {}
         event = healthy.next_event() => panic!("nothing happened, but {event}"),

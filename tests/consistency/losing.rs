@@ -14,7 +14,8 @@ use super::fault::start;
 use super::oracle::{Committed, Counts, Oracle};
 use super::writer::Writers;
 use super::{SERVICES, from_environment, seed};
-use crate::support::hearing::{BEGINS_ANEW, Habits, WENT_BACK, addresses, since};
+use crate::support::client::since;
+use crate::support::hearing::{BEGINS_ANEW, Habits, WENT_BACK, addresses};
 use crate::support::{Client, End, Hearing, Proxy, Server};
 
 /// How many places are tried, of those before the fork and of those beyond it.

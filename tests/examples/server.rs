@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::support::postgres::new_directory;
-use crate::support::{Database, LIMIT, Program, no_tls};
+use crate::support::{Database, Program, no_tls, wait_for};
 
 /// The program on a port that it keeps when it is started again.
 pub(super) struct Server {
@@ -94,16 +92,7 @@ impl Server {
         let something =
             "insert into services (name) values ('X'); delete from services where name = 'X'";
         self.sql(something).await;
-        let begun = Instant::now();
-        while self
-            .database
-            .sql("select count(*) from space_events.row_changes")
-            .await
-            != ["0"]
-        {
-            assert!(begun.elapsed() < LIMIT, "nothing is pruned");
-            sleep(Duration::from_millis(50)).await;
-        }
+        self.database.is_pruned().await;
         // As it was: what is heard from now on is kept.
         self.stop("-TERM");
         self.start_again(&[]).await;
@@ -111,23 +100,22 @@ impl Server {
 
     /// Waits until a copy holds what GET /services answers, to the letter.
     pub(super) async fn is_copied_to(&self, file: &Path) {
-        let begun = Instant::now();
-        loop {
+        wait_for("the copy is whole", async || {
             let there = self.services().await;
             let text = std::fs::read_to_string(file).expect("the copy");
             let copy: Value = serde_json::from_str(&text).expect("JSON");
             let here = by_id(copy["services"].as_array().expect("a list"));
-            if here == there {
-                return;
+            let differ = |id: &&i64| here.get(*id) != there.get(*id);
+            match here.keys().chain(there.keys()).find(differ) {
+                None => Ok(()),
+                Some(id) => Err(format!(
+                    "copied: {:?}, there: {:?}",
+                    here.get(id),
+                    there.get(id)
+                )),
             }
-            if begun.elapsed() > LIMIT {
-                let differ = |id: &&i64| here.get(*id) != there.get(*id);
-                let id = here.keys().chain(there.keys()).find(differ);
-                let id = id.expect("a difference");
-                panic!("copied: {:?}, there: {:?}", here.get(id), there.get(id));
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        })
+        .await;
     }
 
     async fn services(&self) -> BTreeMap<i64, Value> {

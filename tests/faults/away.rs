@@ -6,8 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use space_events::config::Settings;
 
-use crate::support::client::position_of;
-use crate::support::hearing::since;
+use crate::support::client::{position_of, since};
 use crate::support::{Client, End, Hearing, Proxy, Server, TestApp, pricing, wait_until};
 
 /// Generous: the program itself gives up after about three seconds.

@@ -4,8 +4,7 @@ use std::process::Command;
 
 use space_events::config::Settings;
 
-use crate::support::client::{in_short, position_of};
-use crate::support::hearing::since;
+use crate::support::client::{in_short, position_of, since};
 use crate::support::postgres::Session;
 use crate::support::{Client, Program, Server, TestApp, wait_until};
 

@@ -4,8 +4,8 @@
 use reqwest::Method;
 use space_events::config::Settings;
 
-use crate::support::client::position_of;
-use crate::support::hearing::{Habits, addresses, since};
+use crate::support::client::{position_of, since};
+use crate::support::hearing::{Habits, addresses};
 use crate::support::polling::Polling;
 use crate::support::postgres::Session;
 use crate::support::{Client, End, Hearing, Load, Proxy, Server, TestApp, wait_until};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use reqwest::Method;
 
-use crate::support::client::position_of;
-use crate::support::hearing::{WENT_BACK, since};
+use crate::support::client::{position_of, since};
+use crate::support::hearing::WENT_BACK;
 use crate::support::{Client, Database, Program, TestApp, wait_until};
 
 /// The entries of the journal's indexes that were read so far: a measure of work that

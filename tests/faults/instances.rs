@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use crate::support::client::{in_short, position_of};
-use crate::support::hearing::{Habits, addresses, since};
+use crate::support::client::{in_short, position_of, since};
+use crate::support::hearing::{Habits, addresses};
 use crate::support::{Client, Database, Hearing, Load, Program};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,7 @@
 //! Rows that become visible after rows with higher ids, whatever the order in
 //! which their transactions began, wrote and committed.
 
-use crate::support::client::{in_short, position_of};
-use crate::support::hearing::since;
+use crate::support::client::{in_short, position_of, since};
 use crate::support::{Client, Database, TestApp};
 
 /// A snapshot ends behind the last transaction that has *ended*: one that began

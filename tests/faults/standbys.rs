@@ -3,8 +3,7 @@
 use space_events::config::Settings;
 
 use super::away::all_is_refused;
-use crate::support::client::position_of;
-use crate::support::hearing::since;
+use crate::support::client::{position_of, since};
 use crate::support::{Client, End, Server, TestApp, pricing, wait_until};
 
 /// A URL of several servers.

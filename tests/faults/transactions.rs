@@ -2,7 +2,8 @@
 
 use space_events::config::Settings;
 
-use crate::support::hearing::{Habits, addresses, since};
+use crate::support::client::since;
+use crate::support::hearing::{Habits, addresses};
 use crate::support::{Client, Database, End, Hearing, Load, Server, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]

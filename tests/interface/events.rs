@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use space_events::config::Settings;
 
 use super::{conforms, document};
+use crate::support::client::since;
 use crate::support::{Client, Database, TestApp, pricing};
 
 const ASYNCAPI: &str = "/api/v1/asyncapi.json";
@@ -47,7 +48,7 @@ async fn frames_are_as_they_are_described() {
     let document = document(&app, ASYNCAPI).await;
     let mut clients = [
         app.join().await,
-        Client::join(app.address, r#"40/pricings,{"since":""}"#).await,
+        Client::join(app.address, &since("")).await,
     ];
     app.upload("/services", &pricing("Zoom", "2024")).await;
     for availability in ["archived", "active"] {

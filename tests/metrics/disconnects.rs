@@ -8,7 +8,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::until;
-use crate::support::client::position_of;
+use crate::support::client::{position_of, since};
 use crate::support::{Client, Database, LIMIT, TestApp};
 
 /// More than the buffers of the kernel and the replay buffer hold.
@@ -38,7 +38,7 @@ async fn insert_rows(database: &Database) {
 async fn whom_the_program_disconnects_is_counted_by_reason() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    let mut first = Client::join(app.address, r#"40/pricings,{"since":""}"#).await;
+    let mut first = Client::join(app.address, &since("")).await;
     database
         .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', 'first')")
         .await;
@@ -61,8 +61,7 @@ async fn whom_the_program_disconnects_is_counted_by_reason() {
     silent.send("40/pricings,").await;
 
     // It comes back for all of the rows, and does not read them.
-    let connect = format!(r#"40/pricings,{{"since":"{position}"}}"#);
-    let _stuck = connect_with_a_small_buffer(&app, &connect).await;
+    let _stuck = connect_with_a_small_buffer(&app, &since(&position)).await;
     until(&app, "reading the journal", |now| {
         now.value("clients_reading_journal", &[]) == 1.0
     })

@@ -11,12 +11,12 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use space_events::config::Settings;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, sleep};
 
 use crate::clients;
 use crate::support::client::position_of;
 use crate::support::postgres::Session;
-use crate::support::{Client, Database, LIMIT, TestApp};
+use crate::support::{Client, Database, LIMIT, TestApp, wait_for};
 
 /// A line of an answer, as Prometheus' own library reads it.
 #[derive(Debug, Deserialize)]
@@ -97,15 +97,16 @@ impl Scrape {
 
 /// Scrapes until it is so.
 async fn until(app: &TestApp, what: &str, so: impl Fn(&Scrape) -> bool) -> Scrape {
-    let begun = Instant::now();
-    loop {
+    wait_for(what, async || {
         let scrape = Scrape::of(app).await;
         if so(&scrape) {
-            return scrape;
+            return Ok(scrape);
         }
-        assert!(begun.elapsed() < LIMIT, "never {what}: {scrape}");
+        // Each starts a program that reads it.
         sleep(Duration::from_millis(200)).await;
-    }
+        Err(scrape)
+    })
+    .await
 }
 
 /// A client that has joined by polling: its session.
@@ -383,23 +384,10 @@ async fn changes_without_an_event_refused_clients_and_those_that_come_back_are_c
     ] {
         database.sql(sql).await;
     }
-    let first = loop {
-        let frame = client.next_frame().await;
-        if frame.starts_with("42/pricings,[\"message\"") {
-            break frame;
-        }
-    };
-    let since = position_of(&first);
+    let since = position_of(&client.next_frame().await);
     let connect = format!(r#"40/pricings,{{"apiKey":"a","since":"{since}"}}"#);
     let mut back = Client::join(app.address, &connect).await;
-    let mut heard = 0;
-    while heard < 6 {
-        heard += usize::from(
-            back.next_frame()
-                .await
-                .starts_with("42/pricings,[\"message\""),
-        );
-    }
+    back.next_events(6).await;
     let open = database.connect().await;
     open.sql("begin; select 1").await;
     let now = Scrape::read(

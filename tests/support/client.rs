@@ -1,6 +1,7 @@
 //! A Socket.IO client that shows the frames as they are.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
@@ -115,6 +116,14 @@ impl Client {
         }
     }
 
+    /// Reads for a moment, in which nothing may come but an event `position`.
+    pub async fn hears_nothing(&mut self) {
+        let frame = timeout(Duration::from_millis(50), self.frame_or_end());
+        if let Ok(frame) = frame.await {
+            panic!("heard {frame:?}");
+        }
+    }
+
     /// The next event, in short: `CREATED WireMock 2024`.
     pub async fn next_event(&mut self) -> String {
         in_short(&self.next_frame().await)
@@ -128,6 +137,11 @@ impl Client {
         }
         events
     }
+}
+
+/// A CONNECT that asks for what came after a position.
+pub fn since(position: &str) -> String {
+    format!("40/pricings,{{\"since\":\"{position}\"}}")
 }
 
 /// An event's frame in short: `CREATED WireMock 2024`, `DISABLED Zoom`; a frame

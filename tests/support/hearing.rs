@@ -209,11 +209,6 @@ fn one_of(addresses: &Addresses) -> SocketAddr {
     addresses[fastrand::usize(..addresses.len())]
 }
 
-/// A CONNECT that asks for what came after a position.
-pub fn since(position: &str) -> String {
-    format!("40/pricings,{{\"since\":\"{position}\"}}")
-}
-
 /// The list of addresses that [`Hearing::returning`] takes.
 pub fn addresses(addresses: &[SocketAddr]) -> Addresses {
     Arc::new(Mutex::new(addresses.to_vec()))

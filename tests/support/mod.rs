@@ -14,8 +14,9 @@ pub mod proxy;
 pub mod server;
 pub mod standby;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use space_events::app::App;
 use space_events::config::{Config, Settings};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 pub use client::Client;
 pub use hearing::Hearing;
@@ -121,11 +123,20 @@ impl TestApp {
 }
 
 /// Waits until something is so; `what` says what, if it never is.
-pub async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < LIMIT, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+pub async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    wait_for(what, async || is_so().await.then_some(()).ok_or("never so")).await;
+}
+
+/// Waits until `look` finds something, and returns it; an error says why it is not
+/// there yet.
+pub async fn wait_for<T, E: Display>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let begun = Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(why) => assert!(begun.elapsed() < LIMIT, "waited in vain: {what}: {why}"),
+        }
+        sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::wait_until;
+
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,15 @@ impl Session {
         }
     }
 
+    /// Waits until nothing is left in the journal.
+    pub async fn is_pruned(&self) {
+        wait_until("the journal is empty", async || {
+            let question = "select count(*) from space_events.row_changes";
+            self.sql(question).await == ["0"]
+        })
+        .await;
+    }
+
     /// The connection, for COPY and the like.
     pub fn client(&self) -> &Client {
         &self.client
@@ -128,6 +139,11 @@ impl Database {
     /// The connection that [`Database::sql`] uses.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// As [`Session::is_pruned`].
+    pub async fn is_pruned(&self) {
+        self.session.is_pruned().await;
     }
 
     /// Another connection.

@@ -62,7 +62,7 @@ impl Program {
         let mut lines = Vec::new();
         loop {
             let line = self.lines.recv_timeout(LIMIT);
-            lines.push(line.unwrap_or_else(|_| panic!("the log has no `{text}`")));
+            lines.push(line.unwrap_or_else(|_| panic!("no `{text}` in the log: {lines:#?}")));
             if lines.last().is_some_and(|line| line.contains(text)) {
                 return lines;
             }
@@ -129,7 +129,7 @@ impl Program {
                 let rest: Vec<String> = self.lines.iter().collect();
                 return (status.code(), rest.join("\n"));
             }
-            assert!(begun.elapsed() < LIMIT, "it does not end");
+            assert!(begun.elapsed() < LIMIT, "the program does not end");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

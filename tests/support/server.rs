@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use embedded_postgres::EmbeddedPostgres;
-use tokio::time::sleep;
 
-use super::LIMIT;
 use super::postgres::{Session, new_directory, watch};
+use super::wait_for;
 
 /// A server with a database `space_events`, in a directory of its own.
 pub struct Server {
@@ -106,17 +104,15 @@ impl Server {
 }
 
 async fn start(directory: &Path) -> EmbeddedPostgres {
-    let begun = Instant::now();
-    loop {
-        match EmbeddedPostgres::start(directory).await {
-            Ok(postgres) => return postgres,
-            // Other tests start processes meanwhile, which hold all files of this one,
-            // its lock on the directory too, until they run their program.
-            Err(error) if error.to_string().contains("another space-events") => {
-                assert!(begun.elapsed() < LIMIT, "{error:#}");
-                sleep(Duration::from_millis(20)).await;
-            }
-            Err(error) => panic!("Postgres does not start: {error:#}"),
-        }
-    }
+    wait_for("Postgres starts", async || {
+        let error = match EmbeddedPostgres::start(directory).await {
+            Ok(postgres) => return Ok(postgres),
+            Err(error) => format!("{error:#}"),
+        };
+        // Other tests start processes meanwhile, which hold all files of this one,
+        // its lock on the directory too, until they run their program.
+        assert!(error.contains("another space-events"), "{error}");
+        Err(error)
+    })
+    .await
 }
