@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 use space_events::config::Settings;
 
-use crate::support::{Database, Program, TestApp, no_tls, pricing};
+use crate::support::{Database, Program, TestApp, http_client, pricing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_its_headers_and_an_id() {
@@ -138,11 +138,7 @@ async fn the_log_has_a_line_for_each_request_with_its_id_and_no_secret() {
     let line = program.line_after("listening on http://");
     let (address, _) = line.split_once('"').expect("the end of a text");
     let address: SocketAddr = address.parse().expect("an address");
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(no_tls())
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let http = http_client();
     let send = async |method: Method, path: &str, id: &str, key: &str, body: String| {
         let request = http
             .request(method, format!("http://{address}{path}"))

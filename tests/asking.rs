@@ -110,9 +110,7 @@ async fn tail_prints_what_comes_and_comes_back_by_itself() {
     for tail in [&mut all, &mut some] {
         tail.tells("trying again").await;
     }
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'missed')")
-        .await;
+    database.add_pricing("Zoom", "missed").await;
     let settings = Settings {
         port: Some(port),
         ..Settings::default()

@@ -107,17 +107,10 @@ async fn start() -> (Database, TestApp) {
 
 /// Half of the events in one statement, the other half one by one.
 async fn insert(database: &Database) {
-    database
-        .sql(&format!(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version)
-            select 'Zoom', n from generate_series(0, {EVENTS} / 2 - 1) n order by n"
-        ))
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..EVENTS / 2).await;
     for version in EVENTS / 2..EVENTS {
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
     }
 }
 

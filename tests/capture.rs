@@ -15,9 +15,8 @@ async fn heard(session: &Session, client: &mut Client, sql: &str) -> Vec<String>
 
 /// What the client hears up to a change that is made now, and undone again.
 async fn heard_so_far(session: &Session, client: &mut Client) -> Vec<String> {
-    session
-        .sql("insert into services (name) values ('end'); insert into pricings (service_name, version) values ('end', '1')")
-        .await;
+    session.add_service("end").await;
+    session.add_pricing("end", "1").await;
     let mut events = Vec::new();
     loop {
         let event = client.next_event().await;
@@ -127,9 +126,7 @@ async fn a_copy_of_5000_rows_is_heard_whole_and_in_order() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let copy = database
         .session()
         .client()
@@ -142,9 +139,7 @@ async fn a_copy_of_5000_rows_is_heard_whole_and_in_order() {
         copy.send(line).await.expect("a line");
     }
     copy.finish().await.expect("COPY ends");
-    for version in 0..5000 {
-        assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
-    }
+    client.hears_created("Zoom", 0..5000).await;
     app.stop().await;
 }
 
@@ -327,9 +322,8 @@ async fn transactions_that_take_the_service_first_do_not_deadlock() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 3) n")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..4).await;
     assert_eq!(client.next_events(4).await[3], "CREATED Zoom 3");
     let mut sessions = Vec::new();
     for _ in 0..4 {
@@ -373,14 +367,10 @@ async fn transactions_that_take_the_service_first_do_not_deadlock() {
 async fn a_client_hears_what_commits_right_after_its_connect() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     for version in 0..200 {
         let mut client = app.join().await;
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
         assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
     }
     app.stop().await;

@@ -336,13 +336,8 @@ async fn reads_a_burst(database: &Database, client: &mut PublishedClient) {
 }
 
 async fn insert(database: &Database, service_name: &str, count: usize) {
-    database
-        .sql(&format!(
-            "insert into services (name) values ('{service_name}');
-            insert into pricings (service_name, version)
-            select '{service_name}', number from generate_series(1, {count}) number order by number"
-        ))
-        .await;
+    database.add_service(service_name).await;
+    database.add_pricings(service_name, 1..count + 1).await;
 }
 
 fn burst(service_name: &str) -> Vec<Value> {

@@ -110,10 +110,7 @@ async fn services_match_in_any_case_as_in_the_database() {
     ];
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    let values = names.map(|name| format!("('{name}')")).join(", ");
-    database
-        .sql(&format!("insert into services (name) values {values}"))
-        .await;
+    database.add_services(&names).await;
     let in_lower_case = database
         .sql("select space_events.case_folded(name) from services")
         .await;
@@ -189,9 +186,7 @@ async fn a_client_that_hears_a_part_comes_back_as_exactly_as_one_that_hears_all(
 async fn events_that_a_client_does_not_hear_move_its_place_on() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slack')")
-        .await;
+    database.add_services(&["Zoom", "Slack"]).await;
     let auth = json!({ "services": ["Zoom"] });
     let mut client = Client::join(app.address, &connect_since(&auth, "")).await;
     let mut first = String::new();
@@ -199,9 +194,7 @@ async fn events_that_a_client_does_not_hear_move_its_place_on() {
     // While others are busy, since it is told now and then.
     wait_until("a second position", async || {
         versions += 1;
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Slack', '{versions}')");
-        database.sql(&insert).await;
+        database.add_pricing("Slack", versions).await;
         client.hears_nothing().await;
         if first.is_empty() {
             first.clone_from(&client.position);
@@ -220,9 +213,7 @@ async fn events_that_a_client_does_not_hear_move_its_place_on() {
     assert!(missed > 1 && left < missed, "{left} of {missed}");
     // With it the client comes back to what it has not heard.
     let mut back = Client::join(app.address, &connect_since(&auth, &client.position)).await;
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_pricing("Zoom", "1").await;
     for client in [&mut client, &mut back] {
         assert_eq!(client.next_event().await, "CREATED Zoom 1");
     }

@@ -7,13 +7,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::client::{in_short, position_of, since};
 use crate::support::{Client, Database, Program, TestApp};
 
-/// Versions `0..count`, in one statement.
-fn insert_many(count: usize) -> String {
-    format!(
-        "insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {count} - 1) n order by n"
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_100_000_rows_reaches_ten_clients_whole_and_in_order() {
     const ROWS: usize = 100_000;
@@ -21,23 +14,17 @@ async fn a_burst_of_100_000_rows_reaches_ten_clients_whole_and_in_order() {
     // A process of its own, for its memory.
     let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
     let address = program.address();
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = Client::join(address, "40/pricings,").await;
         clients.push(tokio::spawn(async move {
-            for version in 0..ROWS {
-                let frame = client.next_frame().await;
-                let end = format!("\"pricingVersion\":\"{version}\"}}}}]");
-                assert!(frame.ends_with(&end), "{frame} instead of {version}");
-            }
+            client.hears_created("Zoom", 0..ROWS).await;
             client
         }));
     }
     let before = program.peak_resident_mib();
-    database.sql(&insert_many(ROWS)).await;
+    database.add_pricings("Zoom", 0..ROWS).await;
     for client in clients {
         client.await.expect("a client that heard all");
     }
@@ -52,17 +39,12 @@ async fn killing_the_listening_backend_loses_and_doubles_nothing() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let killer = database.connect().await;
     for round in 0..20 {
         let write = async {
             for nth in 0..20 {
-                let insert = format!(
-                    "insert into pricings (service_name, version) values ('Zoom', '{round}.{nth}')"
-                );
-                database.sql(&insert).await;
+                database.add_pricing("Zoom", format!("{round}.{nth}")).await;
             }
         };
         let kill = async {
@@ -89,16 +71,12 @@ async fn rows_that_become_visible_late_are_heard_once() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slow')")
-        .await;
+    database.add_services(&["Zoom", "Slow"]).await;
     let slow = database.connect().await;
     slow.sql("begin; insert into pricings (service_name, version) values ('Slow', '1')")
         .await;
     for version in 0..10 {
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
         assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
     }
     slow.sql("commit").await;
@@ -117,9 +95,7 @@ async fn a_transaction_that_no_snapshot_lists_is_heard() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('Early'), ('Late')")
-        .await;
+    database.add_services(&["Early", "Late"]).await;
     let (early, late) = (database.connect().await, database.connect().await);
     for version in 0..20 {
         // `late` begins behind `early`, and draws its id of the journal first. When
@@ -150,32 +126,22 @@ async fn rows_that_become_visible_late_are_read_page_by_page() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slow'), ('Slower')")
-        .await;
+    database.add_services(&["Zoom", "Slow", "Slower"]).await;
     let sessions = [database.connect().await, database.connect().await];
     for (session, name) in sessions.iter().zip(["Slow", "Slower"]) {
         session.sql("begin").await;
         for part in 0..2 {
-            session
-                .sql(&format!(
-                    "insert into pricings (service_name, version)
-                    select '{name}', n from generate_series({part} * {ROWS} / 2, ({part} + 1) * {ROWS} / 2 - 1) n order by n"
-                ))
-                .await;
+            let versions = part * ROWS / 2..(part + 1) * ROWS / 2;
+            session.add_pricings(name, versions).await;
         }
     }
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_pricing("Zoom", "1").await;
     let first = client.next_frame().await;
     assert_eq!(in_short(&first), "CREATED Zoom 1");
     for session in &sessions {
         session.sql("commit").await;
     }
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
-        .await;
+    database.add_pricing("Zoom", "2").await;
     // One that heard it live, and one that reads it from the journal.
     let mut back = Client::join(app.address, &since(&position_of(&first))).await;
     for client in [&mut client, &mut back] {
@@ -202,10 +168,8 @@ async fn no_read_of_the_journal_is_planned_to_look_through_all_of_it() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     app.stop().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
-    database.sql(&insert_many(100)).await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..100).await;
     database.sql("analyze space_events.row_changes").await;
     let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
         .await

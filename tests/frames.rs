@@ -75,7 +75,8 @@ async fn other_namespaces_are_refused_on_a_connection_that_stays() {
             .await
             .starts_with("40/pricings,{\"sid\":")
     );
-    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')").await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
     app.stop().await;
 }

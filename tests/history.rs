@@ -38,9 +38,7 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
     let slow = database.connect().await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slow')")
-        .await;
+    database.add_services(&["Zoom", "Slow"]).await;
     slow.sql("begin; insert into pricings (service_name, version) values ('Slow', '1')")
         .await;
     database
@@ -56,9 +54,7 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
             slow.sql("commit").await;
         }
     }
-    database
-        .sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(100, 119) n")
-        .await;
+    database.add_pricings("Zoom", 100..120).await;
     while heard.len() < 52 {
         heard.push(client.next_frame().await);
     }
@@ -107,21 +103,15 @@ async fn events_are_read_page_by_page_from_the_oldest_and_from_the_newest() {
 async fn what_commits_while_somebody_pages_back_is_neither_shown_twice_nor_in_the_way() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 30) n",
-        )
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 1..31).await;
     let answer = app.request(reqwest::Method::GET, "/api/v1/events?limit=10&order=desc");
     let answer = answer.send().await.expect("an answer");
     let newest = answer.headers()["event-position"].to_str().expect("a text");
     let newest = newest.to_owned();
     let page = answer.bytes().await.expect("a body");
     let page: Value = serde_json::from_slice(&page).expect("JSON");
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'late')")
-        .await;
+    database.add_pricing("Zoom", "late").await;
     let position = page["position"].as_str().expect("a text");
     let path = format!("/api/v1/events?limit=100&order=desc&since={position}");
     let older = all_short(app.get(&path).await.1["events"].as_array().expect("a list"));

@@ -14,16 +14,10 @@ async fn the_embedded_postgres_keeps_its_data_over_a_stop_and_a_kill() {
         let address = program.address();
         let session = Session::connect(&program.embedded_url()).await;
         if round == 0 {
-            session
-                .sql("insert into services (name) values ('Zoom')")
-                .await;
+            session.add_service("Zoom").await;
         }
         let mut client = Client::join(address, "40/pricings,").await;
-        session
-            .sql(&format!(
-                "insert into pricings (service_name, version) values ('Zoom', '{round}')"
-            ))
-            .await;
+        session.add_pricing("Zoom", round).await;
         assert_eq!(client.next_event().await, format!("CREATED Zoom {round}"));
         drop(session);
         if round == 0 {
@@ -52,9 +46,8 @@ async fn several_instances_start_at_once_and_each_announces_everything() {
     for program in &mut programs {
         clients.push(Client::join(program.address(), "40/pricings,").await);
     }
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     for client in &mut clients {
         assert_eq!(client.next_event().await, "CREATED Zoom 1");
     }

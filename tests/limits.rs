@@ -207,9 +207,8 @@ async fn there_are_as_many_connections_as_there_may_be_and_places_free_up() {
             .await
             .starts_with("HTTP/1.1 200")
     );
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
     drop(last);
     drop(connect_until_answered(app.address).await);
@@ -288,9 +287,8 @@ async fn the_soft_limit_of_open_files_is_raised_and_some_are_kept_back() {
     database
         .sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
         .await;
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
     let stream = open.last_mut().expect("a connection");
     let request = b"GET /services HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -321,9 +319,8 @@ async fn when_open_files_run_out_the_program_goes_on() {
         stream.write_all(HEALTHCHECK).await.expect("a request");
         waiting.push(stream);
     }
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
     assert_eq!(
         program

@@ -37,12 +37,8 @@ async fn a_client_is_followed_from_its_joining_to_its_leaving() {
     assert_eq!(joined["client"], "127.0.0.1");
     assert_eq!(joined["positions"], "Sent");
     assert_eq!(joined["behind_rows"], 0);
-    database
-        .sql(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 9) n",
-        )
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 1..10).await;
     let published = line(&mut program, "published");
     assert_eq!(published["events"], 9);
     let first = client.next_frame().await;
@@ -106,8 +102,7 @@ async fn an_outage_is_told_when_it_begins_and_when_it_is_over() {
         .count();
     assert!(told <= 2, "{lines:#?}");
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    session.add_service("Zoom").await;
+    session.add_pricing("Zoom", "1").await;
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
 }

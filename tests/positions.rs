@@ -40,19 +40,17 @@ async fn a_client_comes_back_to_every_position_that_it_was_given() {
     let other = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
     let slow = database.connect().await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slow')")
-        .await;
+    database.add_services(&["Zoom", "Slow"]).await;
     slow.sql("begin; insert into pricings (service_name, version) values ('Slow', '1')")
         .await;
-    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 9) n").await;
+    database.add_pricings("Zoom", 0..10).await;
     let mut heard = Vec::new();
     for _ in 0..10 {
         heard.push(client.next_frame().await);
     }
     slow.sql("commit").await;
     heard.push(client.next_frame().await);
-    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(10, 2999) n").await;
+    database.add_pricings("Zoom", 10..3000).await;
     for _ in 10..3000 {
         heard.push(client.next_frame().await);
     }
@@ -85,17 +83,12 @@ async fn clients_that_come_back_while_others_write_miss_nothing() {
     const ROWS: usize = 3000;
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let mut position = header(&app, "/services").await;
     let writer = database.connect().await;
     let writing = tokio::spawn(async move {
         for version in 0..ROWS {
-            let insert = format!(
-                "insert into pricings (service_name, version) values ('Zoom', '{version}')"
-            );
-            writer.sql(&insert).await;
+            writer.add_pricing("Zoom", version).await;
         }
     });
     let mut version = None;
@@ -123,7 +116,8 @@ async fn clients_that_come_back_while_others_write_miss_nothing() {
 async fn a_list_and_a_subscription_from_its_position_are_all_there_is() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')").await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     for path in [
         "/services",
         "/api/v1/services",
@@ -151,10 +145,8 @@ async fn the_history_is_read_page_by_page() {
     let app = TestApp::start(&database).await;
     let begin = app.get("/api/v1/events?since=").await.1;
     assert_eq!(begin["events"], serde_json::json!([]));
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
-    database.sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 24) n").await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..25).await;
     database
         .sql("update pricings set document = '{}'; update services set disabled = true")
         .await;
@@ -243,7 +235,8 @@ async fn a_position_older_than_what_is_kept_is_refused() {
     let app = TestApp::start_with(&database, settings).await;
     let old = header(&app, "/services").await;
     let mut live = app.join().await;
-    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 99) n").await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..100).await;
     live.next_events(100).await;
     database.is_pruned().await;
     let message = refusal(app.address, &since(&old)).await;
@@ -263,9 +256,7 @@ async fn a_position_older_than_what_is_kept_is_refused() {
     );
     let new = header(&app, "/services").await;
     let mut back = Client::join(app.address, &since(&new)).await;
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'new')")
-        .await;
+    database.add_pricing("Zoom", "new").await;
     assert_eq!(live.next_event().await, "CREATED Zoom new");
     assert_eq!(back.next_event().await, "CREATED Zoom new");
     app.stop().await;
@@ -377,9 +368,8 @@ async fn asking_where_the_journal_is_waits_for_no_page() {
     let server = Server::start(&[]).await;
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    session.add_service("Zoom").await;
+    session.add_pricing("Zoom", "1").await;
     let (_, history) = app.get("/api/v1/events").await;
     assert_eq!(history["events"].as_array().expect("a list").len(), 1);
     // Whatever reads pages from now on, on these connections, waits.
@@ -465,9 +455,8 @@ async fn a_client_that_has_heard_nothing_comes_back_without_a_gap() {
     wait_for_position(&mut client, "").await;
     let first = client.position.clone();
     drop(client);
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     let mut back = Client::join(app.address, &since(&first)).await;
     assert_eq!(back.next_event().await, "CREATED Zoom 1");
     // It was told where it was before it was told what came after.
@@ -480,9 +469,7 @@ async fn a_client_that_has_heard_nothing_comes_back_without_a_gap() {
     let later = back.position.clone();
     drop(back);
     let mut again = Client::join(app.address, &since(&later)).await;
-    database
-        .sql("insert into pricings (service_name, version) values ('Zoom', '2')")
-        .await;
+    database.add_pricing("Zoom", "2").await;
     assert_eq!(again.next_event().await, "CREATED Zoom 2");
     app.stop().await;
 }

@@ -187,12 +187,8 @@ async fn check_all_tables(before: Before) {
     match before {
         Before::OwnRows => {
             start().await.stop().await;
-            subscriber
-                .sql(
-                    "insert into services (name) values ('Own');
-                    insert into pricings (service_name, version) select 'Own', n from generate_series(1, 10) n",
-                )
-                .await;
+            subscriber.add_service("Own").await;
+            subscriber.add_pricings("Own", 1..11).await;
         }
         Before::Dump => dump("--no-publications"),
         Before::SchemaAndProgram => {
@@ -232,9 +228,7 @@ async fn check_all_tables(before: Before) {
             delete from space_events.expected_capture",
         )
         .await;
-    publisher
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'new')")
-        .await;
+    publisher.add_pricing("Zoom", "new").await;
     assert_eq!(client.next_event().await, "CREATED Zoom new");
     let kept = format!("select starts_with(({own}), '{}')", own_rows[0]);
     assert_eq!(subscriber.sql(&kept).await, ["t"]);
@@ -260,9 +254,7 @@ async fn check_all_tables(before: Before) {
             "CREATED Zoom last"
         ]
     );
-    subscriber
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'here')")
-        .await;
+    subscriber.add_pricing("Zoom", "here").await;
     assert_eq!(client.next_event().await, "CREATED Zoom here");
     let (status, ready) = app.get("/readyz").await;
     assert_eq!(status, 200, "{ready}");

@@ -28,9 +28,7 @@ async fn create(database: &Database, versions: std::ops::Range<usize>) {
         .sql("insert into services (name) values ('Zoom') on conflict do nothing")
         .await;
     for version in versions {
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
     }
 }
 
@@ -257,9 +255,7 @@ async fn a_connect_right_after_a_disconnect_is_answered() {
         assert!(answer.starts_with("40/pricings,{"), "{round}: {answer}");
     }
     create(&database, 0..3).await;
-    for version in 0..3 {
-        assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
-    }
+    client.hears_created("Zoom", 0..3).await;
     drop(client);
     let mut client = Client::open(app.address).await;
     client.send("40/pricings,").await;

@@ -43,18 +43,9 @@ async fn a_client_that_never_reads_is_disconnected_and_the_others_lose_nothing()
     let app = TestApp::start(&database).await;
     let mut stuck = join_by_hand(app.address).await;
     let mut healthy = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
-    database
-        .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
-        .await;
-    for version in 0..ROWS {
-        assert_eq!(
-            healthy.next_event().await,
-            format!("CREATED Zoom {version}")
-        );
-    }
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..ROWS).await;
+    healthy.hears_created("Zoom", 0..ROWS).await;
     // The healthy one keeps answering pings while we wait for the other's end.
     let ended = wait_until("the connection of the other ends", async || {
         // A write shows a reset without reading what waits.
@@ -76,18 +67,9 @@ async fn a_client_that_pauses_misses_nothing() {
     let app = TestApp::start(&database).await;
     let mut pausing = app.join().await;
     let mut healthy = app.join().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
-    database
-        .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
-        .await;
-    for version in 0..ROWS {
-        assert_eq!(
-            healthy.next_event().await,
-            format!("CREATED Zoom {version}")
-        );
-    }
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 0..ROWS).await;
+    healthy.hears_created("Zoom", 0..ROWS).await;
     for version in 0..ROWS {
         assert_eq!(
             pausing.next_event().await,
@@ -95,10 +77,9 @@ async fn a_client_that_pauses_misses_nothing() {
         );
         if version % 10_000 == 0 {
             // It hears what happens meanwhile too, after all this.
-            let insert = format!(
-                "insert into pricings (service_name, version) values ('Zoom', 'late {version}')"
-            );
-            database.sql(&insert).await;
+            database
+                .add_pricing("Zoom", format!("late {version}"))
+                .await;
         }
     }
     for client in [&mut pausing, &mut healthy] {
@@ -148,12 +129,8 @@ async fn a_client_that_polls_hears_a_burst_whole_and_in_order() {
         }
         if !inserted && frames.iter().any(|frame| frame.starts_with("40/pricings,")) {
             inserted = true;
-            database
-                .sql("insert into services (name) values ('Zoom')")
-                .await;
-            database
-                .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
-                .await;
+            database.add_service("Zoom").await;
+            database.add_pricings("Zoom", 0..ROWS).await;
         }
     }
     for (version, frame) in frames[1..].iter().enumerate() {
@@ -208,7 +185,8 @@ async fn what_nobody_should_send_harms_nobody() {
         let mut client = Client::open(app.address).await;
         client.try_send(text).await;
     }
-    database.sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')").await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     assert_eq!(healthy.next_event().await, "CREATED Zoom 1");
     app.stop().await;
 }

@@ -238,12 +238,8 @@ impl Site {
             }
             clients.push(client);
         }
-        self.database
-            .sql(
-                "insert into services (name) values ('Zoom');
-                insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 500) n order by n",
-            )
-            .await;
+        self.database.add_service("Zoom").await;
+        self.database.add_pricings("Zoom", 1..501).await;
         for client in &mut clients {
             for number in 1..=500 {
                 let heard = client.heard().await;

@@ -100,9 +100,7 @@ async fn goes_on_where_it_stopped(example: &str) {
 
     let mut client = Example::start(example, &arguments);
     client.line("connected").await;
-    server
-        .sql("insert into services (name) values ('Zoöm')")
-        .await;
+    server.database.add_service("Zoöm").await;
     server.insert(1..=3).await;
     client.prints(1..=3).await;
 

@@ -8,12 +8,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::support::postgres::new_directory;
-use crate::support::{Database, Program, no_tls, wait_for};
+use crate::support::{Database, Program, http_client, wait_for};
 
 /// The program on a port that it keeps when it is started again.
 pub(super) struct Server {
     pub(super) port: u16,
-    database: Database,
+    pub(super) database: Database,
     pub(super) directory: PathBuf,
     program: Option<Program>,
     http: reqwest::Client,
@@ -28,11 +28,7 @@ impl Server {
             database: Database::create().await,
             directory,
             program: None,
-            http: reqwest::Client::builder()
-                .tls_backend_preconfigured(no_tls())
-                .no_proxy()
-                .build()
-                .expect("a client"),
+            http: http_client(),
         };
         server.start_again(&[]).await;
         server
@@ -63,10 +59,7 @@ impl Server {
     /// Adds versions of one service, one after the other.
     pub(super) async fn insert(&self, versions: impl Iterator<Item = u32>) {
         for version in versions {
-            self.sql(&format!(
-                "insert into pricings (service_name, version) values ('Zoöm', '{version}')"
-            ))
-            .await;
+            self.database.add_pricing("Zoöm", version).await;
         }
     }
 

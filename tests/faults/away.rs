@@ -43,9 +43,7 @@ async fn while_postgres_is_away_requests_are_refused_and_clients_stay() {
     let mut back = Client::join(app.address, &since(&position)).await;
     server.start_again().await;
     let session = server.connect().await;
-    session
-        .sql("insert into pricings (service_name, version) values ('Zoom', '3')")
-        .await;
+    session.add_pricing("Zoom", "3").await;
     for client in [&mut new, &mut new_positioned, &mut back, &mut positioned] {
         assert_eq!(client.next_event().await, "CREATED Zoom 3");
     }

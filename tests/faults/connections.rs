@@ -6,7 +6,6 @@ use reqwest::Method;
 use space_events::config::Settings;
 use tokio::time::sleep;
 
-use crate::support::hearing::{Habits, addresses};
 use crate::support::{Database, Hearing, Load, Proxy, Server, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,12 +13,7 @@ async fn connections_that_are_terminated_all_the_time_lose_nothing() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let live = Hearing::live("live", app.address).await;
-    let habits = Habits {
-        leaves_after: 50,
-        ..Habits::default()
-    };
-    let instances = addresses(&[app.address]);
-    let returning = Hearing::returning("returning", &instances, habits).await;
+    let returning = Hearing::restless("returning", app.address, 50).await;
     let load = Load::start(&database.url, 3).await;
     let mut terminated = 0;
     for _ in 0..10 {
@@ -46,12 +40,7 @@ async fn half_open_connections_are_replaced_and_lose_nothing() {
     let proxy = Proxy::start(&server).await;
     let app = TestApp::start_at(&proxy.url, Settings::default()).await;
     let live = Hearing::live("live", app.address).await;
-    let habits = Habits {
-        leaves_after: 50,
-        ..Habits::default()
-    };
-    let instances = addresses(&[app.address]);
-    let returning = Hearing::returning("returning", &instances, habits).await;
+    let returning = Hearing::restless("returning", app.address, 50).await;
     let load = Load::start(&server.url, 2).await;
     live.hears_more(20).await;
     returning.hears_more(20).await;

@@ -14,15 +14,11 @@ async fn original(server: &Server) -> String {
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let mut client = Client::join(app.address, &since("")).await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     session
         .sql("do $$ begin for n in 1..3000 loop perform pg_current_xact_id(); commit; end loop; end $$")
         .await;
-    session
-        .sql("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, 9) n")
-        .await;
+    session.add_pricings("Zoom", 0..10).await;
     let mut position = String::new();
     for _ in 0..10 {
         position = position_of(&client.next_frame().await);
@@ -68,9 +64,7 @@ async fn check_copy(url: &str, position: &str) {
         assert!(why.contains("POSITION_INVALID"), "{why}");
         clients.push(Client::join(*address, &since("")).await);
     }
-    session
-        .sql("insert into pricings (service_name, version) values ('Zoom', 'new')")
-        .await;
+    session.add_pricing("Zoom", "new").await;
     let mut positions = Vec::new();
     for client in &mut clients {
         let frame = client.next_frame().await;

@@ -14,11 +14,7 @@ use crate::support::{Client, End, Hearing, Load, Proxy, Server, TestApp, wait_un
 async fn insert(session: &Session, versions: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut events = Vec::new();
     for version in versions {
-        session
-            .sql(&format!(
-                "insert into pricings (service_name, version) values ('Zoom', '{version}')"
-            ))
-            .await;
+        session.add_pricing("Zoom", &version).await;
         events.push(format!("CREATED Zoom {version}"));
     }
     events
@@ -90,9 +86,7 @@ async fn a_failover_that_loses(rows: usize) {
     let proxy = Proxy::start(&primary).await;
     let app = TestApp::start_at(&proxy.url, Settings::default()).await;
     let session = primary.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     let standby = primary.standby().await;
     let mut live = app.join().await;
     let mut returning = Client::join(app.address, &since("")).await;
@@ -136,11 +130,7 @@ async fn a_failover_that_lost_nothing_is_noticed_by_nobody() {
     let live = Hearing::live("live", app.address).await;
     let instances = addresses(&[app.address]);
     let staying = Hearing::returning("staying", &instances, Habits::default()).await;
-    let habits = Habits {
-        leaves_after: 50,
-        ..Habits::default()
-    };
-    let restless = Hearing::returning("coming and going", &instances, habits).await;
+    let restless = Hearing::restless("coming and going", app.address, 50).await;
     let load = Load::start(&proxy.url, 4).await;
     for client in [&live, &staying, &restless] {
         client.hears_more(300).await;
@@ -160,9 +150,7 @@ async fn a_crash_that_lost_asynchronous_commits_is_noticed() {
     let mut server = Server::start(&["wal_writer_delay = '10s'"]).await;
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     drop(session);
     for round in 0..20 {
         let session = server.connect().await;
@@ -199,9 +187,7 @@ async fn a_restored_backup_is_noticed() {
     let mut server = Server::start(&[]).await;
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     let mut live = app.join().await;
     let mut returning = Client::join(app.address, &since("")).await;
     let first = insert(&session, versions("first", 10)).await;
@@ -223,9 +209,7 @@ async fn a_journal_that_was_emptied_is_noticed_without_a_lost_connection() {
     let server = Server::start(&[]).await;
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     let start = app.get("/api/v1/events?since=").await.1;
     let start = start["position"].as_str().expect("a position").to_owned();
     let mut live = app.join().await;

@@ -31,9 +31,7 @@ async fn the_rows_of_an_open_transaction_are_not_looked_through_at_each_commit()
     const COMMITS: u64 = 50;
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Bulk'), ('Zoom')")
-        .await;
+    database.add_services(&["Bulk", "Zoom"]).await;
     let mut client = Client::join(app.address, &since("")).await;
     let bulk = database.connect().await;
     bulk.sql(&format!(
@@ -42,9 +40,7 @@ async fn the_rows_of_an_open_transaction_are_not_looked_through_at_each_commit()
     ))
     .await;
     for version in 0..COMMITS {
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
         assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
     }
     app.stop().await;
@@ -83,9 +79,8 @@ async fn positions_are_checked_while_all_pages_are_stuck() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "1").await;
     let position = position_of(&client.next_frame().await);
     let page = format!("/api/v1/events?since={position}");
     let ask = || {

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use crate::support::client::{in_short, position_of, since};
 use crate::support::hearing::{Habits, addresses};
+use crate::support::postgres::insert_pricings;
 use crate::support::{Client, Database, Hearing, Load, Program};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,13 +76,11 @@ async fn a_stop_in_the_middle_of_a_burst_cuts_it_where_clients_come_back_to() {
     let database = Database::create().await;
     let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
     let address = program.address();
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let mut positioned = Client::join(address, &since("")).await;
     let mut plain = Client::join(address, "40/pricings,").await;
     let writing = database
-        .sql_meanwhile(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {ROWS} - 1) n order by n"))
+        .sql_meanwhile(&insert_pricings("Zoom", 0..ROWS))
         .await;
     let mut position = String::new();
     for version in 0..1000 {

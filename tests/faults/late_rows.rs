@@ -12,9 +12,7 @@ async fn a_row_of_a_transaction_beyond_the_snapshots_end_is_heard() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('First'), ('Second')")
-        .await;
+    database.add_services(&["First", "Second"]).await;
     for round in 0..5 {
         let first = database.connect().await;
         let second = database.connect().await;
@@ -44,13 +42,9 @@ async fn a_late_row_right_after_coming_back_repeats_nothing() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut client = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('Zoom'), ('Slow')")
-        .await;
+    database.add_services(&["Zoom", "Slow"]).await;
     let zoom = async |version: &str| {
-        let insert =
-            format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-        database.sql(&insert).await;
+        database.add_pricing("Zoom", version).await;
     };
     for round in 0..10 {
         let slow = database.connect().await;

@@ -3,7 +3,6 @@
 use space_events::config::Settings;
 
 use crate::support::client::since;
-use crate::support::hearing::{Habits, addresses};
 use crate::support::{Client, End, Hearing, Load, Server, TestApp, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -11,12 +10,7 @@ async fn postgres_stops_and_crashes_under_load_and_nothing_is_lost() {
     let mut server = Server::start(&[]).await;
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let live = Hearing::live("live", app.address).await;
-    let habits = Habits {
-        leaves_after: 50,
-        ..Habits::default()
-    };
-    let instances = addresses(&[app.address]);
-    let returning = Hearing::returning("returning", &instances, habits).await;
+    let returning = Hearing::restless("returning", app.address, 50).await;
     let load = Load::start(&server.url, 3).await;
     for end in [End::Fast, End::Immediate, End::Kill, End::Immediate] {
         live.hears_more(50).await;
@@ -43,9 +37,7 @@ async fn transaction_ids_that_are_used_again_after_a_crash_lose_nothing() {
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let mut live = Client::join(app.address, "40/pricings,").await;
     let session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    session.add_service("Zoom").await;
     drop(session);
     let mut reused = 0;
     let mut rounds = 0;
@@ -53,11 +45,7 @@ async fn transaction_ids_that_are_used_again_after_a_crash_lose_nothing() {
         rounds += 1;
         assert!(rounds <= 20, "no transaction id was used again");
         let session = server.connect().await;
-        session
-            .sql(&format!(
-                "insert into pricings (service_name, version) values ('Zoom', '{rounds}')"
-            ))
-            .await;
+        session.add_pricing("Zoom", rounds).await;
         assert_eq!(live.next_event().await, format!("CREATED Zoom {rounds}"));
         let mut burned = String::new();
         for _ in 0..200 {

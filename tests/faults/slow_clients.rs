@@ -6,14 +6,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
 
 use crate::slow_clients::join_by_hand;
+use crate::support::postgres::insert_pricings;
 use crate::support::{Client, Database, Program, TestApp};
-
-fn insert_many(rows: usize) -> String {
-    format!(
-        "insert into services (name) values ('Zoom');
-        insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {rows} - 1) n order by n"
-    )
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_slowly_but_moves_slows_nobody() {
@@ -26,7 +20,9 @@ async fn a_client_that_reads_slowly_but_moves_slows_nobody() {
     let app = TestApp::start(&database).await;
     let mut slow = join_by_hand(app.address).await;
     let mut healthy = app.join().await;
-    let writing = database.sql_meanwhile(&insert_many(ROWS)).await;
+    database.add_service("Zoom").await;
+    let insert = insert_pricings("Zoom", 0..ROWS);
+    let writing = database.sql_meanwhile(&insert).await;
     let read_slowly = async {
         let mut buffer = [0; 400];
         let mut bytes = 0;
@@ -42,13 +38,7 @@ async fn a_client_that_reads_slowly_but_moves_slows_nobody() {
             sleep(Duration::from_millis(3)).await;
         }
     };
-    let hear_all = async {
-        for version in 0..ROWS {
-            let frame = healthy.next_frame().await;
-            let end = format!("\"pricingVersion\":\"{version}\"}}}}]");
-            assert!(frame.ends_with(&end), "{frame} instead of {version}");
-        }
-    };
+    let hear_all = healthy.hears_created("Zoom", 0..ROWS);
     tokio::pin!(hear_all);
     tokio::select! {
         () = &mut hear_all => {}
@@ -74,12 +64,10 @@ async fn clients_that_never_read_do_not_fill_the_memory() {
     }
     let mut healthy = Client::join(address, "40/pricings,").await;
     let before = program.peak_resident_mib();
-    let writing = database.sql_meanwhile(&insert_many(ROWS)).await;
-    for version in 0..ROWS {
-        let frame = healthy.next_frame().await;
-        let end = format!("\"pricingVersion\":\"{version}\"}}}}]");
-        assert!(frame.ends_with(&end), "{frame} instead of {version}");
-    }
+    database.add_service("Zoom").await;
+    let insert = insert_pricings("Zoom", 0..ROWS);
+    let writing = database.sql_meanwhile(&insert).await;
+    healthy.hears_created("Zoom", 0..ROWS).await;
     writing.await.expect("all is written");
     let added = program.peak_resident_mib() - before;
     println!("{added} MiB more than before the burst");

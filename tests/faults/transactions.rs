@@ -3,7 +3,6 @@
 use space_events::config::Settings;
 
 use crate::support::client::since;
-use crate::support::hearing::{Habits, addresses};
 use crate::support::{Client, Database, End, Hearing, Load, Server, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -11,15 +10,8 @@ async fn a_transaction_that_stays_open_holds_nobody_up_and_is_heard_once() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let live = Hearing::live("live", app.address).await;
-    let instances = addresses(&[app.address]);
-    let habits = Habits {
-        leaves_after: 20,
-        ..Habits::default()
-    };
-    let returning = Hearing::returning("returning", &instances, habits).await;
-    database
-        .sql("insert into services (name) values ('Long')")
-        .await;
+    let returning = Hearing::restless("returning", app.address, 20).await;
+    database.add_service("Long").await;
     let long = database.connect().await;
     long.sql("begin; insert into pricings (service_name, version) values ('Long', '1')")
         .await;

@@ -1,28 +1,16 @@
 //! Every answer that the OpenAPI document names is given, and is as it says.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::future::join_all;
 use jsonschema::Draft;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use space_events::api_key::ApiKeys;
 use space_events::config::Settings;
-use space_events::journal::bounds::JournalBounds;
-use space_events::journal::{CatchUp, JournalKey, ReplayBuffer};
-use space_events::rest::pricing_url::PricingFetcher;
-use space_events::rest::{self, Api};
-use space_events::store::Pool;
-use space_events::store::database_url::DatabaseUrl;
-use space_events::store::transaction::Sessions;
-use tokio::net::TcpListener;
 
 use super::{conforms, document, operations, resolved};
-use crate::support::{Database, TestApp, answer, no_tls, pricing};
+use crate::support::{Database, TestApp, answer, http_client, pricing, without_database};
 
 const OPENAPI: &str = "/api/v1/openapi.json";
 
@@ -340,38 +328,10 @@ fn filled(path: &str) -> String {
         .replace("{version}", "2024")
 }
 
-/// REST on a database that does not answer.
-fn without_database() -> axum::Router {
-    let nowhere: DatabaseUrl = "postgres://nobody@127.0.0.1:1/nothing"
-        .parse()
-        .expect("a URL");
-    rest::router(Api {
-        pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
-        catch_up: Arc::new(CatchUp::new(
-            nowhere,
-            JournalKey::new(Vec::new()),
-            Arc::new(ReplayBuffer::new(JournalBounds::nothing(), Arc::default())),
-        )),
-        keys: Arc::new(ApiKeys::default()),
-        fetcher: Arc::new(PricingFetcher::new(
-            Vec::new(),
-            rest::MAX_PRICING_BYTES,
-            Duration::from_secs(5),
-        )),
-        outgoing: rest::Outgoing::default(),
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_database_every_operation_answers_as_it_is_described() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, without_database()).await });
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(no_tls())
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let address = without_database::serve().await;
+    let http = http_client();
     let url = |path: &str| format!("http://{address}{path}");
     let (_, document) = answer(http.get(url(OPENAPI))).await;
     let mut judge = Judge::new(document);
@@ -453,7 +413,7 @@ async fn what_is_routed_is_described_and_nothing_else() {
     )
     .await;
     // A router shows its paths to those who debug it.
-    let router = format!("{:?}", without_database());
+    let router = format!("{:?}", without_database::router());
     let mut routed: BTreeSet<String> = router
         .split('"')
         .filter(|text| text.len() > 1 && text.starts_with('/') && !text.contains("__private"))

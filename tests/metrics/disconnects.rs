@@ -29,9 +29,7 @@ async fn connect_with_a_small_buffer(app: &TestApp, connect: &str) -> WebSocketS
 }
 
 async fn insert_rows(database: &Database) {
-    database
-        .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, {ROWS}) n order by n"))
-        .await;
+    database.add_pricings("Zoom", 1..ROWS + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,9 +37,8 @@ async fn whom_the_program_disconnects_is_counted_by_reason() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
     let mut first = Client::join(app.address, &since("")).await;
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', 'first')")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", "first").await;
     let position = position_of(&first.next_frame().await);
     drop(first);
     insert_rows(&database).await;
@@ -90,9 +87,7 @@ async fn a_client_that_falls_behind_what_is_kept_is_disconnected() {
         ..Settings::default()
     };
     let app = TestApp::start_with(&database, settings).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let mut slow = connect_with_a_small_buffer(&app, "40/pricings,").await;
     until(&app, "connected", |now| {
         now.value("clients", &[("transport", "websocket")]) == 1.0

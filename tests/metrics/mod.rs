@@ -133,9 +133,7 @@ async fn what_happens_is_counted() {
     assert_eq!(before.value("change_to_write_seconds_count", &[]), 0.0);
     let mut clients = [app.join().await, app.join().await];
     let polling = join_by_polling(&app).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     for change in [
         "insert into pricings (service_name, version) values ('Zoom', '1'), ('Zoom', '2'), ('Zoom', '3')",
         "update pricings set availability = 'archived' where version in ('1', '2')",
@@ -430,9 +428,8 @@ async fn what_is_pruned_is_counted() {
         ..Settings::default()
     };
     let app = TestApp::start_with(&database, settings).await;
-    database
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) select 'Zoom', n from generate_series(1, 10) n")
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricings("Zoom", 1..11).await;
     let scrape = until(&app, "pruned", |now| {
         now.value("journal_pruned_rows_total", &[]) == 10.0
     })

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::Server;
-use crate::support::{Database, Program, no_tls};
+use crate::support::{Database, Program, http_client};
 
 const PRICINGS: usize = 40;
 
@@ -47,11 +47,7 @@ async fn slow_readers_of_a_large_list_fill_no_memory_and_hold_up_nobody() {
         stream.write_all(request).await.expect("a request");
         slow.push(stream);
     }
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(no_tls())
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let http = http_client();
     for _ in 0..3 {
         let url = format!("http://{address}/services/Large/pricings");
         let answer = http.get(url).send().await.expect("an answer");

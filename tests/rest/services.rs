@@ -198,11 +198,8 @@ async fn a_service_is_disabled_and_enabled_with_its_pricings_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_are_paged_and_sorted_without_regard_to_case() {
     let server = Server::start().await;
-    let names = "('beta'), ('Alpha'), ('GAMMA'), ('100%'), ('a_b'), ('Ünder')";
-    server
-        .database
-        .sql(&format!("insert into services (name) values {names}"))
-        .await;
+    let names = ["beta", "Alpha", "GAMMA", "100%", "a_b", "Ünder"];
+    server.database.add_services(&names).await;
     server
         .database
         .sql("insert into services (name, disabled) values ('alpha gone', true)")
@@ -261,14 +258,8 @@ async fn lists_are_paged_and_sorted_without_regard_to_case() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pricing_that_sql_inserted_has_a_document_of_its_row() {
     let server = Server::start().await;
-    server
-        .database
-        .sql("insert into services (name) values ('Bare')")
-        .await;
-    server
-        .database
-        .sql("insert into pricings (service_name, version) values ('Bare', '1')")
-        .await;
+    server.database.add_service("Bare").await;
+    server.database.add_pricing("Bare", "1").await;
     server
         .database
         .sql("insert into pricings (service_name, version, document) values ('Bare', '2', '[1]')")

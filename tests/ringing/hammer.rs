@@ -230,11 +230,7 @@ impl Writer {
     async fn run(mut self, url: String, pause: Arc<AtomicU64>, stop: CancellationToken) {
         let session = Session::connect(&url).await;
         let switched = format!("Switched {}", self.number);
-        session
-            .sql(&format!(
-                "insert into pricings (service_name, version) values ('{switched}', '1')"
-            ))
-            .await;
+        session.add_pricing(&switched, "1").await;
         note(&self.committed, format!("CREATED {switched} 1"));
         while !stop.is_cancelled() {
             let (times, events) = self.transaction(&session).await;

@@ -44,9 +44,8 @@ async fn writers_ring_only_while_a_reader_sleeps() {
     let mut program = Program::start(&[("DATABASE_URL", &server.url)]);
     program.address();
     let mut session = server.connect().await;
-    session
-        .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1')")
-        .await;
+    session.add_service("Zoom").await;
+    session.add_pricing("Zoom", "1").await;
     for round in 0..3 {
         // A program, whose feed has nothing to do.
         wait_until("the feed falls asleep", async || {

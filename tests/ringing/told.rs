@@ -47,11 +47,7 @@ async fn one_change_is_told_where_nobody_else_writes_and_as_the_journal_has_it()
     app.stop().await;
     let database = server.connect().await;
     let longest = "\u{1f980}".repeat(255);
-    database
-        .sql(&format!(
-            "insert into services (name) values ('Zoom'), ('{longest}')"
-        ))
-        .await;
+    database.add_services(&["Zoom", &longest]).await;
     let sleeper = server.connect().await;
     wait_until("it falls asleep", async || {
         sleeper.sql("select space_events.fall_asleep()").await == ["t"]
@@ -134,20 +130,14 @@ async fn what_is_told_is_published_without_a_read() {
     let app = TestApp::start_at(&server.url, Settings::default()).await;
     let mut client = app.join().await;
     let database = server.connect().await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     let blocker = server.connect().await;
     // Once a second the journal is read in any case.
     for version in 0..100 {
         blocker
             .sql("begin; lock table space_events.journal in access exclusive mode")
             .await;
-        database
-            .sql(&format!(
-                "insert into pricings (service_name, version) values ('Zoom', '{version}')"
-            ))
-            .await;
+        database.add_pricing("Zoom", version).await;
         let heard = timeout(Duration::from_millis(300), client.next_event()).await;
         blocker.sql("rollback").await;
         let expected = format!("CREATED Zoom {version}");

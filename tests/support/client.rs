@@ -1,6 +1,7 @@
 //! A Socket.IO client that shows the frames as they are.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -127,6 +128,17 @@ impl Client {
     /// The next event, in short: `CREATED WireMock 2024`.
     pub async fn next_event(&mut self) -> String {
         in_short(&self.next_frame().await)
+    }
+
+    /// Hears the creation of these versions of a service, in their order and with
+    /// nothing between, as a client that asks for no positions.
+    pub async fn hears_created(&mut self, service_name: &str, versions: Range<usize>) {
+        for version in versions {
+            let expected = format!(
+                r#"42/pricings,["message",{{"code":"PRICING_CREATED","details":{{"serviceName":"{service_name}","pricingVersion":"{version}"}}}}]"#
+            );
+            assert_eq!(self.next_frame().await, expected);
+        }
     }
 
     /// The next events, in short.

@@ -61,6 +61,15 @@ impl Hearing {
         Self::resuming(name, addresses, habits, &[]).await
     }
 
+    /// As [`Hearing::returning`], to one address; it leaves after up to so many events.
+    pub async fn restless(name: &str, address: SocketAddr, leaves_after: u64) -> Self {
+        let habits = Habits {
+            leaves_after,
+            ..Habits::default()
+        };
+        Self::returning(name, &addresses(&[address]), habits).await
+    }
+
     /// As [`Hearing::returning`], with what it heard before, to go on behind that.
     pub async fn resuming(
         name: &str,

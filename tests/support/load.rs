@@ -61,9 +61,8 @@ impl Load {
             committed.insert(format!("w{number}"), events);
         }
         let session = Session::connect(&self.url).await;
-        session
-            .sql("insert into services (name) values ('end'); insert into pricings (service_name, version) values ('end', '1')")
-            .await;
+        session.add_service("end").await;
+        session.add_pricing("end", "1").await;
         for client in clients {
             let heard = client.hears_all_up_to("CREATED end 1").await;
             check(client.name(), &heard, &committed);

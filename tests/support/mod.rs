@@ -13,6 +13,7 @@ pub mod program;
 pub mod proxy;
 pub mod server;
 pub mod standby;
+pub mod without_database;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -75,11 +76,7 @@ impl TestApp {
         }));
         Self {
             address,
-            http: reqwest::Client::builder()
-                .tls_backend_preconfigured(no_tls())
-                .no_proxy()
-                .build()
-                .expect("a client"),
+            http: http_client(),
             stop: Some(stop),
             running,
         }
@@ -155,11 +152,18 @@ pub fn pricing(saas_name: &str, version: &str) -> String {
     )
 }
 
-/// The tests speak plain HTTP; without this a TLS provider would be looked for.
-pub fn no_tls() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(space_events::store::tls::crypto_provider())
-        .with_safe_default_protocol_versions()
-        .expect("ring knows the default versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
+/// A client for plain HTTP, to whom a proxy of the environment is nothing.
+pub fn http_client() -> reqwest::Client {
+    // Without these settings a TLS provider would be looked for.
+    let tls =
+        rustls::ClientConfig::builder_with_provider(space_events::store::tls::crypto_provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the default versions")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .build()
+        .expect("a client")
 }

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::in_short;
-use super::{LIMIT, no_tls};
+use super::{LIMIT, http_client};
 
 /// A session of Engine.IO; answers pings whenever it polls.
 pub struct Polling {
@@ -22,11 +22,7 @@ pub struct Polling {
 impl Polling {
     /// Opens a session.
     pub async fn open(address: SocketAddr) -> Self {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(no_tls())
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let http = http_client();
         let mut client = Self {
             http,
             address,

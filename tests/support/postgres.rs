@@ -1,5 +1,7 @@
 //! A Postgres for the tests of one process, and a database for each test.
 
+use std::fmt::Display;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,6 +75,32 @@ impl Session {
         }
     }
 
+    /// Adds a service.
+    pub async fn add_service(&self, name: &str) {
+        self.add_services(&[name]).await;
+    }
+
+    /// Adds services, in one statement.
+    pub async fn add_services(&self, names: &[&str]) {
+        let values: Vec<_> = names.iter().map(|name| format!("('{name}')")).collect();
+        let values = values.join(", ");
+        self.sql(&format!("insert into services (name) values {values}"))
+            .await;
+    }
+
+    /// Adds a pricing of a service, active.
+    pub async fn add_pricing(&self, service_name: &str, version: impl Display) {
+        self.sql(&format!(
+            "insert into pricings (service_name, version) values ('{service_name}', '{version}')"
+        ))
+        .await;
+    }
+
+    /// Adds a pricing of a service for each number, as [`insert_pricings`].
+    pub async fn add_pricings(&self, service_name: &str, versions: Range<usize>) {
+        self.sql(&insert_pricings(service_name, versions)).await;
+    }
+
     /// Waits until nothing is left in the journal.
     pub async fn is_pruned(&self) {
         wait_until("the journal is empty", async || {
@@ -141,6 +169,26 @@ impl Database {
         &self.session
     }
 
+    /// As [`Session::add_service`].
+    pub async fn add_service(&self, name: &str) {
+        self.session.add_service(name).await;
+    }
+
+    /// As [`Session::add_services`].
+    pub async fn add_services(&self, names: &[&str]) {
+        self.session.add_services(names).await;
+    }
+
+    /// As [`Session::add_pricing`].
+    pub async fn add_pricing(&self, service_name: &str, version: impl Display) {
+        self.session.add_pricing(service_name, version).await;
+    }
+
+    /// As [`Session::add_pricings`].
+    pub async fn add_pricings(&self, service_name: &str, versions: Range<usize>) {
+        self.session.add_pricings(service_name, versions).await;
+    }
+
     /// As [`Session::is_pruned`].
     pub async fn is_pruned(&self) {
         self.session.is_pruned().await;
@@ -150,6 +198,15 @@ impl Database {
     pub async fn connect(&self) -> Session {
         Session::connect(&self.url).await
     }
+}
+
+/// A statement that adds a pricing of a service for each number, in their order.
+pub fn insert_pricings(service_name: &str, versions: Range<usize>) -> String {
+    let Range { start, end } = versions;
+    format!(
+        "insert into pricings (service_name, version)
+        select '{service_name}', n from generate_series({start}, {end} - 1) n order by n"
+    )
 }
 
 /// The server that the tests of this process share; it ends with the process,
