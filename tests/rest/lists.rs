@@ -10,17 +10,23 @@ use crate::support::{Database, Program, http_client};
 
 const PRICINGS: usize = 40;
 
-/// Adds a service with 40 pricings whose documents have 1.5 MB each.
-async fn add_large(database: &Database) {
+/// Adds a service with so many pricings; in their documents are their number `n`, and
+/// a text that an SQL expression of `n` gives.
+async fn add_documents(database: &Database, service: &str, pricings: usize, text: &str) {
+    database.add_service(service).await;
     database
         .sql(&format!(
-            "insert into services (name) values ('Large'); \
-             insert into pricings (service_name, version, document) \
-             select 'Large', n, jsonb_build_object('n', n, 'text', ( \
-                 select string_agg(md5(n::text || i), '') from generate_series(1, 46875) i)) \
-             from generate_series(1, {PRICINGS}) n"
+            "insert into pricings (service_name, version, document) \
+             select '{service}', n, jsonb_build_object('n', n, 'text', {text}) \
+             from generate_series(1, {pricings}) n"
         ))
         .await;
+}
+
+/// Adds a service with 40 pricings whose documents have 1.5 MB each.
+async fn add_large(database: &Database) {
+    let text = "(select string_agg(md5(n::text || i), '') from generate_series(1, 46875) i)";
+    add_documents(database, "Large", PRICINGS, text).await;
 }
 
 /// The field `n` of each document.
@@ -116,21 +122,15 @@ async fn a_large_list_is_of_one_moment_or_breaks_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn archiving_a_pricing_does_not_break_a_list_off() {
     let server = Server::start().await;
-    server
-        .database
-        .sql(
-            "insert into services (name) values ('Medium'); \
-             insert into pricings (service_name, version, document) \
-             select 'Medium', n, jsonb_build_object('n', n, 'text', repeat(md5(n::text), 46875)) \
-             from generate_series(1, 40) n",
-        )
-        .await;
+    let text = "repeat(md5(n::text), 46875)";
+    add_documents(&server.database, "Medium", PRICINGS, text).await;
     let mut answer = server
         .app
         .request(Method::GET, "/services/Medium/pricings")
         .send()
         .await
         .expect("an answer");
+    assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
     let mut body = answer
         .chunk()
         .await
@@ -145,29 +145,13 @@ async fn archiving_a_pricing_does_not_break_a_list_off() {
         body.extend_from_slice(&part);
     }
     let list: Value = serde_json::from_slice(&body).expect("JSON");
-    let numbers = list
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|document| document["n"].as_u64());
-    assert_eq!(
-        numbers.collect::<Vec<_>>(),
-        (1..=40).map(Some).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&list), Vec::from_iter(1..=PRICINGS));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_many_small_documents_is_whole() {
     let server = Server::start().await;
-    server
-        .database
-        .sql(
-            "insert into services (name) values ('Many'); \
-             insert into pricings (service_name, version, document) \
-             select 'Many', n, jsonb_build_object('n', n, 'text', repeat('x', n)) \
-             from generate_series(1, 2000) n",
-        )
-        .await;
+    add_documents(&server.database, "Many", 2000, "repeat('x', n)").await;
     let list = server.get("/services/many/pricings").await;
     let list = list.as_array().expect("a list");
     assert_eq!(list.len(), 2000);
