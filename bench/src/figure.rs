@@ -17,6 +17,24 @@ pub(crate) struct Figure {
     pub(crate) target: Target,
 }
 
+impl Figure {
+    /// One that is compared with no other side.
+    pub(crate) const fn of_ours(
+        title: &'static str,
+        value: usize,
+        unit: Unit,
+        target: Target,
+    ) -> Self {
+        Self {
+            title,
+            value,
+            unit,
+            against: None,
+            target,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Milliseconds,

@@ -54,7 +54,7 @@ pub(crate) async fn describe(bench: &Bench) -> Vec<(&'static str, String)> {
 async fn commit(bench: &Bench, disk: Disk) -> String {
     let measured = async {
         bench.use_disk(disk).await?;
-        let database = bench.database(Side::Plain).await?;
+        let database = bench.database(Side::Plain, &[]).await?;
         let mut times = Vec::new();
         for number in 0..COMMITS {
             let begun = Instant::now();

@@ -110,8 +110,8 @@ impl Bench {
         cpu_seconds_of_family(self.admin.text(lock_file).await?.trim().parse()?)
     }
 
-    /// A new database with the tables and the side's triggers.
-    pub(crate) async fn database(&self, side: Side) -> Result<Database> {
+    /// A new database with the tables, the side's triggers, and the services.
+    pub(crate) async fn database(&self, side: Side, services: &[&str]) -> Result<Database> {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("{DATABASE_PREFIX}{number}");
         self.admin.run(&format!("create database {name}")).await?;
@@ -134,17 +134,17 @@ impl Bench {
             }
             Side::Plain => sql.run(TABLES).await?,
         }
+        for service in services {
+            sql.run(&format!("insert into services (name) values ('{service}')"))
+                .await?;
+        }
+        sql.run("checkpoint").await?;
         Ok(Database { url, sql })
     }
 
     /// The side's server on a new database that has the services.
     pub(crate) async fn start(&self, side: Side, services: &[&str]) -> Result<Running> {
-        let database = self.database(side).await?;
-        for service in services {
-            let insert = format!("insert into services (name) values ('{service}')");
-            database.sql.run(&insert).await?;
-        }
-        database.sql.run("checkpoint").await?;
+        let database = self.database(side, services).await?;
         let server = self.server(side, &database).await?;
         Ok(Running { database, server })
     }

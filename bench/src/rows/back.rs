@@ -13,27 +13,19 @@ use crate::sql::Session;
 use crate::swarm::{Expected, SERVICE, Swarm};
 
 pub(super) const FIGURES: &[Figure] = &[
-    Figure {
-        title: "1,000 clients come back, each having missed 10,000 events, until the last has all",
-        value: 0,
-        unit: Unit::Seconds,
-        against: None,
-        target: Target::Report,
-    },
-    Figure {
-        title: "the same, deliveries",
-        value: 1,
-        unit: Unit::PerSecond,
-        against: None,
-        target: Target::Report,
-    },
-    Figure {
-        title: "the same, memory added to the server at most",
-        value: 2,
-        unit: Unit::Megabytes,
-        against: None,
-        target: Target::Report,
-    },
+    Figure::of_ours(
+        "1,000 clients come back, each having missed 10,000 events, until the last has all",
+        0,
+        Unit::Seconds,
+        Target::Report,
+    ),
+    Figure::of_ours("the same, deliveries", 1, Unit::PerSecond, Target::Report),
+    Figure::of_ours(
+        "the same, memory added to the server at most",
+        2,
+        Unit::Megabytes,
+        Target::Report,
+    ),
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);

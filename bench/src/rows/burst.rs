@@ -9,29 +9,41 @@ use crate::figure::{Figure, Target, Unit};
 use crate::side::{Bench, Side};
 use crate::swarm::{Expected, SERVICE, Swarm};
 
-pub(super) const FIGURES: &[Figure] = &[
+pub(super) const FIGURES: &[Figure] = &figures(
+    "100,000 rows in one transaction to 10 clients, deliveries",
+    35.0,
+    12.0,
+);
+
+/// The figures of what [`deliver`] reads off: how many times as many deliveries are
+/// to be reached, and how much memory at most.
+pub(super) const fn figures(title: &'static str, ratio: f64, megabytes: f64) -> [Figure; 3] {
+    [
+        figure(title, 0, Unit::PerSecond, Target::RatioAtLeast(ratio)),
+        figure(
+            "the same, until the last client has all",
+            1,
+            Unit::Milliseconds,
+            Target::Report,
+        ),
+        figure(
+            "the same, memory added to the server at most",
+            2,
+            Unit::Megabytes,
+            Target::AtMost(megabytes),
+        ),
+    ]
+}
+
+const fn figure(title: &'static str, value: usize, unit: Unit, target: Target) -> Figure {
     Figure {
-        title: "100,000 rows in one transaction to 10 clients, deliveries",
-        value: 0,
-        unit: Unit::PerSecond,
+        title,
+        value,
+        unit,
         against: Some(Side::Peer),
-        target: Target::RatioAtLeast(35.0),
-    },
-    Figure {
-        title: "the same, until the last client has all",
-        value: 1,
-        unit: Unit::Milliseconds,
-        against: Some(Side::Peer),
-        target: Target::Report,
-    },
-    Figure {
-        title: "the same, memory added to the server at most",
-        value: 2,
-        unit: Unit::Megabytes,
-        against: Some(Side::Peer),
-        target: Target::AtMost(12.0),
-    },
-];
+        target,
+    }
+}
 
 const CLIENTS: usize = 10;
 

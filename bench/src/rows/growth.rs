@@ -20,13 +20,7 @@ pub(super) const FIGURES: &[Figure] = &[
 ];
 
 const fn figure(title: &'static str, value: usize) -> Figure {
-    Figure {
-        title,
-        value,
-        unit: Unit::Microseconds,
-        against: None,
-        target: Target::Report,
-    }
+    Figure::of_ours(title, value, Unit::Microseconds, Target::Report)
 }
 
 /// Between two commits.

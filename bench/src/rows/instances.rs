@@ -56,10 +56,8 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
 async fn measure_with(bench: &Bench, side: Side, instances: usize) -> Result<Vec<f64>> {
     let warm_up = bench.size(100, 20);
     let commits = bench.size(500, 50);
-    let database = bench.database(side).await?;
+    let database = bench.database(side, &[SERVICE]).await?;
     let sql = &database.sql;
-    sql.run(&format!("insert into services (name) values ('{SERVICE}')"))
-        .await?;
     let mut servers = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..instances {

@@ -102,6 +102,15 @@ pub(super) fn quantiles(latencies: &[f64]) -> Result<Vec<f64>> {
         .collect()
 }
 
+/// p50 and p99, then each divided by that of other latencies.
+pub(super) fn quantiles_and_times(latencies: &[f64], others: &[f64]) -> Result<Vec<f64>> {
+    let mut values = quantiles(latencies)?;
+    let others = quantiles(others)?;
+    let times: Vec<f64> = values.iter().zip(others).map(|(a, b)| a / b).collect();
+    values.extend(times);
+    Ok(values)
+}
+
 /// Inserts versions one by one, and waits for each one's event.
 pub(super) async fn of_each(
     sql: &Session,

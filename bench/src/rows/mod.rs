@@ -46,7 +46,7 @@ pub(crate) enum Row {
     Fanout,
     Cpu,
     Memory,
-    SingleRow,
+    Single,
     Statements,
     Writers(Disk),
     Rest(Disk),
@@ -70,7 +70,7 @@ impl Row {
         Self::Fanout,
         Self::Cpu,
         Self::Memory,
-        Self::SingleRow,
+        Self::Single,
         Self::Statements,
         Self::Writers(Disk::AsItIs),
         Self::Writers(Disk::Slow),
@@ -96,7 +96,7 @@ impl Row {
             Self::Fanout => "fanout",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
-            Self::SingleRow => "one-row",
+            Self::Single => "one-row",
             Self::Statements => "statements",
             Self::Writers(Disk::Slow) => "writers-slow-disk",
             Self::Writers(_) => "writers",
@@ -122,7 +122,7 @@ impl Row {
             Self::Fanout => fanout::FIGURES,
             Self::Cpu => cpu::FIGURES,
             Self::Memory => memory::FIGURES,
-            Self::SingleRow => one_row::FIGURES,
+            Self::Single => one_row::FIGURES,
             Self::Statements => statements::FIGURES,
             Self::Writers(Disk::Slow) => writers::ON_THE_SLOW_DISK,
             Self::Writers(_) => writers::FIGURES,
@@ -142,7 +142,7 @@ impl Row {
     pub(crate) fn disk(self) -> Disk {
         match self {
             Self::Writers(disk) | Self::Rest(disk) => disk,
-            Self::SingleRow => Disk::NotWaitedFor,
+            Self::Single => Disk::NotWaitedFor,
             _ => Disk::AsItIs,
         }
     }
@@ -151,7 +151,7 @@ impl Row {
     pub(crate) fn sides(self) -> &'static [Side] {
         match self {
             Self::Statements => &[Side::Ours, Side::Plain],
-            Self::SingleRow | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
+            Self::Single | Self::Writers(_) => &[Side::Ours, Side::Plain, Side::Peer],
             Self::OpenTransaction | Self::OldJournal | Self::Back | Self::Growth => &[Side::Ours],
             _ => &[Side::Ours, Side::Peer],
         }
@@ -179,7 +179,7 @@ impl Row {
             Self::Fanout => fanout::measure(bench, side).await,
             Self::Cpu => cpu::measure(bench, side).await,
             Self::Memory => memory::measure(bench, side).await,
-            Self::SingleRow => one_row::measure(bench, side).await,
+            Self::Single => one_row::measure(bench, side).await,
             Self::Statements => statements::measure(bench, side).await,
             Self::Writers(_) => writers::measure(bench, side).await,
             Self::Rest(_) => rest::measure(bench, side).await,

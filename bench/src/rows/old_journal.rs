@@ -4,54 +4,44 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::latency::{Timed, of_each, quantiles};
+use super::latency::{Timed, of_each, quantiles_and_times};
 use crate::figure::{Figure, Target, Unit};
 use crate::side::{Bench, Side};
 use crate::swarm::{Expected, SERVICE, Swarm};
 
 pub(super) const FIGURES: &[Figure] = &[
-    figure(
+    Figure::of_ours(
         "one-row commits with 5 million rows in the journal, COMMIT sent → client, p50",
         0,
         Unit::Milliseconds,
         Target::Report,
     ),
-    figure("the same, p99", 1, Unit::Milliseconds, Target::Report),
-    figure(
+    Figure::of_ours("the same, p99", 1, Unit::Milliseconds, Target::Report),
+    Figure::of_ours(
         "the same, p50, times that with an empty journal",
         2,
         Unit::Times,
         Target::Report,
     ),
-    figure(
+    Figure::of_ours(
         "the same, p99, times that with an empty journal",
         3,
         Unit::Times,
         Target::Report,
     ),
-    figure(
+    Figure::of_ours(
         "the same, from the start of the server until it listens",
         4,
         Unit::Milliseconds,
         Target::Report,
     ),
-    figure(
+    Figure::of_ours(
         "the same, size of the journal with its indexes",
         5,
         Unit::Megabytes,
         Target::Report,
     ),
 ];
-
-const fn figure(title: &'static str, value: usize, unit: Unit, target: Target) -> Figure {
-    Figure {
-        title,
-        value,
-        unit,
-        against: None,
-        target,
-    }
-}
 
 /// How many rows a statement adds.
 const AT_A_TIME: u64 = 100_000;
@@ -61,11 +51,9 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let rows = bench.size(5_000_000, 200_000);
     let warm_up = bench.size(100, 20);
     let span = warm_up + bench.size(500, 50);
-    let database = bench.database(side).await?;
+    let database = bench.database(side, &[SERVICE]).await?;
     let sql = &database.sql;
-    sql.run(&format!("insert into services (name) values ('{SERVICE}')"))
-        .await?;
-    let mut figures = Vec::new();
+    let mut measured = Vec::new();
     for first in [0, span] {
         if first > 0 {
             // As if they had been written long ago, by any number of transactions.
@@ -80,18 +68,17 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
         let started = begun.elapsed().as_secs_f64() * 1e3;
         let expected = Expected::Created(first..first + span);
         let (swarm, mut arrivals) = Swarm::listen(server.address, "40/pricings,", expected).await?;
-        let measured = first + warm_up;
-        of_each(sql, &mut arrivals, Timed::Commit, first..measured).await?;
-        let commits = of_each(sql, &mut arrivals, Timed::Commit, measured..first + span).await?;
+        let warm = first + warm_up;
+        of_each(sql, &mut arrivals, Timed::Commit, first..warm).await?;
+        let commits = of_each(sql, &mut arrivals, Timed::Commit, warm..first + span).await?;
         swarm.check()?;
-        figures.push((quantiles(&commits.since_sent)?, started));
+        measured.push((commits.since_sent, started));
     }
-    let [(empty, _), (full, started)] = figures.as_slice() else {
+    let [(empty, _), (full, started)] = measured.as_slice() else {
         anyhow::bail!("two servers");
     };
     let size = "select pg_total_relation_size('space_events.row_changes') / 1e6";
-    let times = full.iter().zip(empty).map(|(full, empty)| full / empty);
-    let mut values: Vec<f64> = full.iter().copied().chain(times).collect();
+    let mut values = quantiles_and_times(full, empty)?;
     values.push(*started);
     values.push(sql.text(size).await?.parse()?);
     Ok(values)

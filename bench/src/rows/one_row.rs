@@ -40,10 +40,7 @@ const fn figure(title: &'static str, value: usize, target: Target) -> Figure {
 /// Each statement commits by itself. First without any server, then with one.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let rows = bench.size(6_000, 500);
-    let database = bench.database(side).await?;
-    let service = format!("insert into services (name) values ('{SERVICE}')");
-    database.sql.run(&service).await?;
-    database.sql.run("checkpoint").await?;
+    let database = bench.database(side, &[SERVICE]).await?;
     let warm_up = rows / 10;
     statements(&database, 0, warm_up).await?;
     let mut values = statements(&database, warm_up, warm_up + rows).await?;

@@ -3,43 +3,33 @@
 
 use anyhow::Result;
 
-use super::latency::{Timed, of_each, quantiles};
+use super::latency::{Timed, of_each, quantiles_and_times};
 use crate::figure::{Figure, Target, Unit};
 use crate::side::{Bench, Side};
 use crate::sql::Session;
 use crate::swarm::{Expected, SERVICE, Swarm};
 
 pub(super) const FIGURES: &[Figure] = &[
-    figure(
+    Figure::of_ours(
         "one-row commits beside a million uncommitted rows, COMMIT sent → client, p50",
         0,
         Unit::Milliseconds,
         Target::Report,
     ),
-    figure("the same, p99", 1, Unit::Milliseconds, Target::Report),
-    figure(
+    Figure::of_ours("the same, p99", 1, Unit::Milliseconds, Target::Report),
+    Figure::of_ours(
         "the same, p50, times that without them",
         2,
         Unit::Times,
         Target::AtMost(1.2),
     ),
-    figure(
+    Figure::of_ours(
         "the same, p99, times that without them",
         3,
         Unit::Times,
         Target::Report,
     ),
 ];
-
-const fn figure(title: &'static str, value: usize, unit: Unit, target: Target) -> Figure {
-    Figure {
-        title,
-        value,
-        unit,
-        against: None,
-        target,
-    }
-}
 
 /// The rows of the open transaction are of another service.
 const OPEN: &str = "Open";
@@ -69,9 +59,5 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     swarm.check()?;
     open.run("rollback").await?;
 
-    let without = quantiles(&without.since_sent)?;
-    let mut values = quantiles(&beside.since_sent)?;
-    let times: Vec<f64> = values.iter().zip(&without).map(|(a, b)| a / b).collect();
-    values.extend(times);
-    Ok(values)
+    quantiles_and_times(&beside.since_sent, &without.since_sent)
 }

@@ -27,10 +27,8 @@ const fn figure(title: &'static str, value: usize, ratio: f64) -> Figure {
 /// From sending each statement, which commits by itself, to its answer.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let rows = bench.size(100_000, 10_000);
-    let database = bench.database(side).await?;
+    let database = bench.database(side, &[SERVICE]).await?;
     let sql = &database.sql;
-    sql.run(&format!("insert into services (name) values ('{SERVICE}')"))
-        .await?;
     let mut times = Vec::new();
     for statement in [
         insert_versions(0, rows),

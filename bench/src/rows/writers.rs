@@ -52,7 +52,7 @@ const WRITERS: u64 = 16;
 /// one client that has to get them all.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let span = Duration::from_millis(bench.size(4_000, 500));
-    let database = bench.database(side).await?;
+    let database = bench.database(side, &[]).await?;
     database
         .sql
         .run(&format!(
