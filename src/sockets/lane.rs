@@ -29,7 +29,7 @@ use crate::journal::{JournalEvent, JournalKey, Position};
 use crate::metrics::Ended;
 
 /// How many events are written at a time.
-const CHUNK_EVENTS: usize = 256;
+const CHUNK_EVENTS: usize = 1024;
 /// After so many writes others get their turn.
 const WRITES: usize = 64;
 /// Fewer clients are not worth a task.
