@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::slow_clients::join_by_hand;
 use crate::support::client::{in_short, position_of};
-use crate::support::{Client, Database, LIMIT, Polling, TestApp, wait_until};
+use crate::support::{Client, Database, Hearing, LIMIT, Polling, TestApp, wait_until};
 
 /// More than the buffers of the kernel and the replay buffer hold.
 const BURST: usize = 60_000;
@@ -395,6 +395,41 @@ async fn a_client_that_goes_over_from_polling_enters_the_lane_and_misses_nothing
         writer.await.expect("a writer that ends well");
         drop(websocket);
         are_in_the_lane(&app, 0).await;
+    }
+    app.stop().await;
+}
+
+/// A client that comes back may have everything before the lane has written it to the
+/// others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_enters_ahead_of_the_lane_hears_nothing_twice() {
+    let (database, app) = start().await;
+    let mut clients = Vec::new();
+    for number in 0..200 {
+        clients.push(Hearing::live(&format!("live {number}"), app.address).await);
+    }
+    for number in 0..20 {
+        let name = format!("restless {number}");
+        clients.push(Hearing::restless(&name, app.address, 100).await);
+    }
+    insert(&database, "begin").await;
+    for client in &clients {
+        client.has_heard("CREATED Zoom begin").await;
+    }
+    let session = database.connect().await;
+    let mut expected = vec!["CREATED Zoom begin".to_owned()];
+    for first in (0..6_000).step_by(20) {
+        session.add_pricings("Zoom", first..first + 20).await;
+        expected.extend((first..first + 20).map(|version| format!("CREATED Zoom {version}")));
+    }
+    for client in &clients {
+        let heard = client.hears_all_up_to("CREATED Zoom 5999").await;
+        let differs = heard
+            .iter()
+            .zip(&expected)
+            .position(|(heard, expected)| heard != expected);
+        assert!(differs.is_none(), "{}: event {differs:?}", client.name());
+        assert_eq!(heard.len(), expected.len(), "{}", client.name());
     }
     app.stop().await;
 }

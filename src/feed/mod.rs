@@ -193,16 +193,25 @@ impl Follower {
         let mut sleep = Sleep::new(Instant::now());
         let mut told = None;
         let mut read_at = Instant::now();
+        // The pages of clients that the last read covers.
+        let mut pages = None;
         while !stop.is_cancelled() {
             let change = sleep.change(Instant::now());
             let step = match (told.take(), change) {
-                (Some(told), None) if read_at.elapsed() < POLL_INTERVAL => self.step(told),
+                (Some(told), None)
+                    if read_at.elapsed() < POLL_INTERVAL
+                        && pages.is_some()
+                        && pages == self.replay_buffer.pages() =>
+                {
+                    self.step(told)
+                }
                 _ => None,
             };
             if let Some(step) = step {
                 self.publish_step(step).await;
                 sleep.has_read(None, &self.position.base, 1, Instant::now());
             } else {
+                pages = self.replay_buffer.pages();
                 // Said ahead of the read, whose statement does not wait for the answer.
                 let (said, rows) = tokio::join!(
                     biased;
@@ -223,7 +232,9 @@ impl Follower {
         Ok(())
     }
 
-    /// What a notification told, if it is all that came after the position.
+    /// What a notification told, if it is all that came after the position. Not used
+    /// before a read has covered what pages have shown clients: of a place that it leads
+    /// to only the ids tell what was seen there, and a page may have shown greater ids.
     fn step(&self, told: Told) -> Option<Step> {
         told.step(&self.position, self.replay_buffer.reads() + 1)
     }

@@ -307,7 +307,8 @@ impl CatchUp {
             if let Some(shared) = shared {
                 return Ok(Ok(shared));
             }
-            let head = self.replay_buffer.head();
+            let under_way = self.replay_buffer.begin_page();
+            let head = under_way.head;
             let page = match reader.page(from, PAGE_ROWS, 0).await? {
                 Ok(page) => Arc::new(page),
                 Err(gap) => return Ok(Err(gap)),

@@ -64,6 +64,10 @@ struct State {
     reads: u64,
     /// When the last ended.
     read_at: Instant,
+    /// How often a page began or ended that leads clients to here.
+    pages: u64,
+    /// How many of them are being read.
+    pages_under_way: usize,
     /// Whether the feed is connected.
     follows: bool,
     /// How long the feed may still wait while somebody waits for it.
@@ -125,6 +129,22 @@ impl Drop for Cursor {
     }
 }
 
+/// A page of the journal that leads clients to the replay buffer, while it is read.
+#[derive(Debug)]
+pub struct PageUnderWay<'b> {
+    replay_buffer: &'b ReplayBuffer,
+    /// The number of the next event when the page began.
+    pub head: u64,
+}
+
+impl Drop for PageUnderWay<'_> {
+    fn drop(&mut self) {
+        let mut state = self.replay_buffer.lock();
+        state.pages += 1;
+        state.pages_under_way -= 1;
+    }
+}
+
 /// Whom the feed waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InTheWay {
@@ -149,9 +169,8 @@ pub struct Taken {
     pub events: Vec<Arc<JournalEvent>>,
     /// Whether there are no more for now.
     pub is_all: bool,
-    /// If the feed is between two batches then: what it has seen with these events,
-    /// and how many reads it has completed.
-    pub place: Option<(Arc<Watermark>, u64)>,
+    /// If the feed is between two batches then: what it has seen with these events.
+    pub place: Option<Arc<Watermark>>,
 }
 
 impl ReplayBuffer {
@@ -166,6 +185,8 @@ impl ReplayBuffer {
                 kept_from: bounds.kept_from,
                 reads: 0,
                 read_at: Instant::now(),
+                pages: 0,
+                pages_under_way: 0,
                 follows: true,
                 patience: PATIENCE,
                 patience_at: Instant::now(),
@@ -207,6 +228,23 @@ impl ReplayBuffer {
         let state = self.lock();
         cursor.move_to(state.head());
         state.place()
+    }
+
+    /// A page of the journal is about to be read that leads clients to here.
+    pub fn begin_page(&self) -> PageUnderWay<'_> {
+        let mut state = self.lock();
+        state.pages += 1;
+        state.pages_under_way += 1;
+        PageUnderWay {
+            replay_buffer: self,
+            head: state.head(),
+        }
+    }
+
+    /// How often a page began or ended so far; none while one is being read.
+    pub fn pages(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.pages_under_way == 0).then_some(state.pages)
     }
 
     /// The number of the next event.
@@ -267,7 +305,7 @@ impl ReplayBuffer {
         Ok(Taken {
             events,
             is_all,
-            place: is_between.then(|| (Arc::clone(&state.seen), state.reads)),
+            place: is_between.then(|| Arc::clone(&state.seen)),
         })
     }
 
@@ -508,6 +546,20 @@ mod tests {
             replay_buffer.publish(&events(256)).await;
         }
         begun.elapsed()
+    }
+
+    #[test]
+    fn a_page_shows_while_it_is_read_and_afterwards() {
+        let replay_buffer = replay_buffer();
+        let before = replay_buffer.pages();
+        let page = replay_buffer.begin_page();
+        assert_eq!(replay_buffer.pages(), None);
+        drop(page);
+        assert!(
+            replay_buffer
+                .pages()
+                .is_some_and(|after| Some(after) != before)
+        );
     }
 
     #[tokio::test(start_paused = true)]

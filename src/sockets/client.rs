@@ -83,9 +83,10 @@ impl Client {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Sets the number of its next event in the replay buffer.
-    pub fn set_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
+    /// Moves on to the event of a number, never back: a client may enter the lane ahead
+    /// of what the lane is writing.
+    pub fn move_to(&self, next: u64) {
+        self.next.fetch_max(next, Ordering::Relaxed);
     }
 
     /// Whether nothing will be written for it any more.

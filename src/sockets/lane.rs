@@ -85,7 +85,7 @@ impl Lane {
         if next < cursor.next() {
             return Ok(false);
         }
-        client.set_next(next);
+        client.move_to(next);
         state.clients.insert(client.id(), Arc::clone(client));
         self.count(&state);
         Ok(true)
@@ -152,7 +152,7 @@ impl Lane {
                 };
                 self.write(Arc::new(chunk)).await;
             }
-            if let Some((seen, _)) = taken.place {
+            if let Some(seen) = taken.place {
                 place = Position::after(seen);
                 if moved_on_at.elapsed() >= MOVE_ON / 2 {
                     moved_on_at = Instant::now();
@@ -225,7 +225,7 @@ impl Lane {
             return;
         };
         if matches!(put, Put::Whole | Put::Part) {
-            client.set_next(chunk.end());
+            client.move_to(chunk.end());
             *delivered += heard.count;
             if let Some(last) = heard.last {
                 client.was_told(&last.position());

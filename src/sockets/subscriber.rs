@@ -55,19 +55,35 @@ pub struct Subscription {
 
 #[derive(Debug)]
 enum Mode {
-    /// Takes from the replay buffer. What the journal showed it before it joined is left
-    /// out of the batches up to a number.
+    /// Takes from the replay buffer, less what the journal showed it before it joined.
     Live(Cursor, Option<Joined>),
     /// Reads the journal.
     Journal,
 }
 
+/// A client that joined the replay buffer from the journal.
 #[derive(Clone, Debug)]
 struct Joined {
-    /// What the journal showed.
+    /// What the journal showed it.
     seen: Arc<Watermark>,
-    /// Batches above this number began where all of it was visible.
-    until: u64,
+}
+
+impl Joined {
+    /// Whether nothing that the journal showed is published behind a place. The other
+    /// way round would not do: of a place that a notification led to, only the ids tell
+    /// what was seen there, not the transactions.
+    fn is_over(&self, place: &Watermark) -> bool {
+        place.covers(&self.seen)
+    }
+
+    /// The place behind an event, if the journal has not shown it.
+    fn behind(&self, event: &JournalEvent) -> Option<Position> {
+        if self.seen.has(event.row.id, event.xid) {
+            return None;
+        }
+        let next = &event.batch.next;
+        Some(Position::within(&self.seen, next, event.through))
+    }
 }
 
 impl Subscription {
@@ -231,8 +247,8 @@ impl Subscriber {
                 Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
             };
             self.send_recent(&taken.events).await?;
-            if let Some((seen, reads)) = taken.place {
-                self.come_to(seen, reads);
+            if let Some(seen) = taken.place {
+                self.come_to(seen);
             }
             self.tell_position().await?;
             if !taken.is_all || !taken.events.is_empty() {
@@ -259,9 +275,9 @@ impl Subscriber {
     }
 
     /// Comes to the place between two batches.
-    fn come_to(&mut self, seen: Arc<Watermark>, reads: u64) {
+    fn come_to(&mut self, seen: Arc<Watermark>) {
         if let Mode::Live(_, joined) = &mut self.subscription.mode {
-            joined.take_if(|joined| joined.until <= reads);
+            joined.take_if(|joined| joined.is_over(&seen));
             if joined.is_none() {
                 self.subscription.place = Position::after(seen);
             }
@@ -320,21 +336,14 @@ impl Subscriber {
             return outgoing;
         };
         for event in events {
-            // A batch that began behind what the journal showed has nothing of
-            // it, and more than it before: the places in it are its own.
-            joined.take_if(|joined| {
-                event.batch.number > joined.until || !joined.seen.covers(&event.batch.base)
-            });
-            let elsewhere = match joined {
-                Some(joined) if joined.seen.has(event.row.id, event.xid) => continue,
-                Some(joined) => Some(Position::within(
-                    &joined.seen,
-                    &event.batch.next,
-                    event.through,
-                )),
-                None => None,
+            joined.take_if(|joined| joined.is_over(&event.batch.base));
+            let Some(joined) = joined else {
+                outgoing.add(&self.client, event, None);
+                continue;
             };
-            outgoing.add(&self.client, event, elsewhere);
+            if let Some(place) = joined.behind(event) {
+                outgoing.add(&self.client, event, Some(place));
+            }
         }
         outgoing
     }
@@ -358,7 +367,6 @@ impl Subscriber {
                 return Ok(());
             }
         };
-        let reads = self.lane.sources.replay_buffer.reads();
         for events in page.events.chunks(TAKE_EVENTS) {
             let mut outgoing = Outgoing::nothing();
             for event in events {
@@ -370,12 +378,11 @@ impl Subscriber {
         self.lane.sources.metrics.replayed(page.events.len());
         self.subscription.place = page.end.clone();
         if page.reached_now {
-            // What was published before `head` was visible to the page. Later
-            // events may have been too, in the batch under way and the next.
+            // What was published before `head` was visible to the page. Later events may
+            // have been too.
             if let Some(cursor) = self.lane.sources.replay_buffer.join_at(head) {
                 let joined = Joined {
                     seen: Arc::clone(&self.subscription.place.base),
-                    until: reads + 2,
                 };
                 self.subscription.mode = Mode::Live(cursor, Some(joined));
             }
@@ -511,8 +518,27 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::journal::witness::Witness;
     use crate::sockets::places::Places;
     use crate::sockets::session::Sessions;
+
+    #[test]
+    fn what_the_journal_showed_is_left_out_until_a_place_covers_it() {
+        let place = |snapshot, max_id| Watermark::parse(snapshot, 0, max_id).expect("a snapshot");
+        // A transaction runs, and one that began later has committed.
+        let joined = Joined {
+            seen: Arc::new(place("22:31:22", 105)),
+        };
+        let told = place("20:20:", 100).with_next(25, Witness::new(101, 25, 0));
+        for (place, is_over) in [
+            (place("20:20:", 100), false),
+            (told.expect("the next row"), false),
+            (place("22:31:22", 105), true),
+            (place("31:31:", 106), true),
+        ] {
+            assert_eq!(joined.is_over(&place), is_over, "{place:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_task_that_panics_ends_its_session_and_is_counted() {
