@@ -52,7 +52,7 @@ async fn several_instances_start_at_once_and_each_announces_everything() {
         assert_eq!(client.next_event().await, "CREATED Zoom 1");
     }
     let names = database
-        .sql("select distinct application_name from pg_stat_activity where datname = current_database() and application_name <> 'space-events test'")
+        .sql("select distinct application_name from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and application_name <> 'space-events test'")
         .await;
     assert!(!names.is_empty());
     for name in names {
