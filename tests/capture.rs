@@ -17,14 +17,7 @@ async fn heard(session: &Session, client: &mut Client, sql: &str) -> Vec<String>
 async fn heard_so_far(session: &Session, client: &mut Client) -> Vec<String> {
     session.add_service("end").await;
     session.add_pricing("end", "1").await;
-    let mut events = Vec::new();
-    loop {
-        let event = client.next_event().await;
-        if event == "CREATED end 1" {
-            break;
-        }
-        events.push(event);
-    }
+    let events = client.events_before("CREATED end 1").await;
     session.sql("delete from services where name = 'end'").await;
     assert_eq!(client.next_event().await, "DISABLED end");
     events

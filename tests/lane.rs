@@ -24,22 +24,8 @@ const BURST: usize = 60_000;
 async fn start() -> (Database, TestApp) {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     (database, app)
-}
-
-async fn insert(database: &Database, version: &str) {
-    let insert =
-        format!("insert into pricings (service_name, version) values ('Zoom', '{version}')");
-    database.sql(&insert).await;
-}
-
-async fn insert_burst(database: &Database) {
-    database
-        .sql(&format!("insert into pricings (service_name, version) select 'Zoom', n from generate_series(0, {BURST} - 1) n order by n"))
-        .await;
 }
 
 /// Writes one event after another, `0`, `1`, `2`, each in a transaction, until it is
@@ -60,9 +46,7 @@ async fn insert_until(
                 return;
             }
             session
-                .sql(&format!(
-                    "insert into pricings (service_name, version) values ('Zoom', '{before}{version}')"
-                ))
+                .add_pricing("Zoom", format!("{before}{version}"))
                 .await;
             // Others share the machine.
             sleep(Duration::from_millis(1)).await;
@@ -107,7 +91,7 @@ async fn clients_that_have_everything_are_in_the_lane_until_they_go() {
         clients.push(Client::join(app.address, &connect).await);
     }
     are_in_the_lane(&app, 4).await;
-    insert(&database, "1").await;
+    database.add_pricing("Zoom", "1").await;
     for client in &mut clients[..3] {
         assert_eq!(client.next_event().await, "CREATED Zoom 1");
     }
@@ -116,7 +100,7 @@ async fn clients_that_have_everything_are_in_the_lane_until_they_go() {
         .sql("insert into services (name) values ('Slack'); insert into pricings (service_name, version) values ('Slack', '1')")
         .await;
     let position = position_of(&clients[3].next_frame().await);
-    insert(&database, "2").await;
+    database.add_pricing("Zoom", "2").await;
     let connect = format!("40/pricings,{}", json!({ "since": position }));
     let mut back = Client::join(app.address, &connect).await;
     assert_eq!(back.next_event().await, "CREATED Zoom 2");
@@ -125,7 +109,7 @@ async fn clients_that_have_everything_are_in_the_lane_until_they_go() {
         drop(clients.pop());
         are_in_the_lane(&app, left + 1).await;
     }
-    insert(&database, "3").await;
+    database.add_pricing("Zoom", "3").await;
     assert_eq!(back.next_event().await, "CREATED Zoom 3");
     assert_eq!(metric(&app, "deliveries_total ").await, 11.0);
     app.stop().await;
@@ -158,7 +142,7 @@ async fn a_client_that_falls_behind_comes_back_through_answers_to_its_pings() {
     let (database, app) = start().await;
     let client = join_with_a_small_buffer(&app).await;
     are_in_the_lane(&app, 1).await;
-    insert_burst(&database).await;
+    database.add_pricings("Zoom", 0..BURST).await;
     are_in_the_lane(&app, 0).await;
     // What it needs next is only in the journal then.
     let published = "published_total{code=\"PRICING_CREATED\"} ";
@@ -219,7 +203,7 @@ async fn a_client_of_the_lane_that_takes_nothing_is_counted_as_such() {
     let mut stuck = join_by_hand(app.address).await;
     let mut healthy = app.join().await;
     are_in_the_lane(&app, 2).await;
-    insert_burst(&database).await;
+    database.add_pricings("Zoom", 0..BURST).await;
     for version in 0..BURST {
         assert_eq!(
             healthy.next_event().await,
@@ -412,7 +396,7 @@ async fn a_client_that_enters_ahead_of_the_lane_hears_nothing_twice() {
         let name = format!("restless {number}");
         clients.push(Hearing::restless(&name, app.address, 100).await);
     }
-    insert(&database, "begin").await;
+    database.add_pricing("Zoom", "begin").await;
     for client in &clients {
         client.has_heard("CREATED Zoom begin").await;
     }

@@ -120,7 +120,7 @@ async fn a_pooler_that_turns_to_a_standby_makes_it_503_from_the_first_request_on
     assert_eq!(status, StatusCode::CREATED);
     let standby = primary.standby().await;
     proxy.switch_to(&standby);
-    primary.stop(End::Kill).await;
+    primary.stop(End::Machine).await;
     let known = async || app.get("/readyz").await.1["checks"]["database"] == "is a standby";
     while !known().await {
         for path in ["/services", "/services/Zoom", "/services/Zoom/pricings"] {

@@ -45,6 +45,9 @@ pub(crate) enum Sizes {
     Quick,
 }
 
+/// Files that are open besides the clients' sockets.
+const OTHER_FILES: u64 = 200;
+
 /// What the rows share.
 pub(crate) struct Bench {
     pub(crate) sizes: Sizes,
@@ -97,6 +100,11 @@ impl Bench {
             Sizes::Whole => whole,
             Sizes::Quick => quick,
         }
+    }
+
+    /// How many clients the limit of open files lets in.
+    pub(crate) fn most_clients(&self) -> u64 {
+        self.open_files.saturating_sub(OTHER_FILES)
     }
 
     /// Gives Postgres a disk.

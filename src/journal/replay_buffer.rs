@@ -247,11 +247,6 @@ impl ReplayBuffer {
         (state.pages_under_way == 0).then_some(state.pages)
     }
 
-    /// The number of the next event.
-    pub fn head(&self) -> u64 {
-        self.lock().head()
-    }
-
     /// How many reads the feed has completed. The next batch has the number
     /// after this one.
     pub fn reads(&self) -> u64 {
@@ -534,7 +529,7 @@ mod tests {
                 let next = taken.next.load(Ordering::Relaxed) + each_ms;
                 taken
                     .next
-                    .store(next.min(replay_buffer.head()), Ordering::Relaxed);
+                    .store(next.min(replay_buffer.lock().head()), Ordering::Relaxed);
             }
         });
         cursor
@@ -612,11 +607,11 @@ mod tests {
             () = later => {}
         }
         assert!(replay_buffer.take(lane.next(), 1).is_ok());
-        lane.move_to(replay_buffer.head());
+        lane.move_to(replay_buffer.lock().head());
         let moving = async {
             loop {
                 sleep(LOOK_AGAIN).await;
-                lane.move_to(replay_buffer.head());
+                lane.move_to(replay_buffer.lock().head());
             }
         };
         tokio::select! {
@@ -636,7 +631,7 @@ mod tests {
             let all = Arc::clone(&replay_buffer);
             let task = tokio::spawn(async move {
                 loop {
-                    lane.move_to(all.head());
+                    lane.move_to(all.lock().head());
                     sleep(Duration::from_micros(100)).await;
                 }
             });

@@ -43,7 +43,8 @@ pub fn push_position(frames: &mut Vec<u8>, position: &str) {
     push_text(frames, &["42/pricings,[\"position\",\"", position, "\"]"]);
 }
 
-fn push_text(frames: &mut Vec<u8>, parts: &[&str]) {
+/// Adds a text, the parts one behind the other.
+pub fn push_text(frames: &mut Vec<u8>, parts: &[&str]) {
     let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
     frames.reserve(HEADER_BYTES + bytes);
     frames.push(FINAL | TEXT);

@@ -44,6 +44,8 @@ pub struct Lane {
     pub tasks: TaskTracker,
     /// The place where it begins.
     begins: Position,
+    /// How many tasks write at once.
+    threads: usize,
     state: Mutex<State>,
 }
 
@@ -62,6 +64,7 @@ impl Lane {
             sources,
             tasks: TaskTracker::new(),
             begins,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             state: Mutex::new(State {
                 clients: HashMap::new(),
                 cursor: Some(cursor),
@@ -191,8 +194,7 @@ impl Lane {
             }
             state.clients.values().cloned().collect::<Vec<_>>()
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = clients.len().div_ceil(threads).max(WORTH_A_TASK);
+        let share = clients.len().div_ceil(self.threads).max(WORTH_A_TASK);
         let mut others = JoinSet::new();
         while clients.len() > share {
             let part = clients.split_off(clients.len() - share);

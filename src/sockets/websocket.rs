@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tungstenite::handshake::derive_accept_key;
 
 use super::connection::Connection;
+use super::frames::push_text;
 use super::session::Session;
 
 /// How long a client may take until it goes over to the websocket that it tries.
@@ -105,8 +106,8 @@ pub async fn stream(upgrade: OnUpgrade) -> Option<Stream> {
 pub async fn probe(mut stream: Stream, release: impl Fn()) -> io::Result<Stream> {
     let tried = async {
         expect(&mut stream, PROBE).await?;
-        let mut answer = vec![TEXT, PROBE_ANSWER.len() as u8];
-        answer.extend(PROBE_ANSWER.as_bytes());
+        let mut answer = Vec::new();
+        push_text(&mut answer, &[PROBE_ANSWER]);
         stream.write_all(&answer).await?;
         let releasing = async {
             let mut pause = RELEASE_PAUSE;

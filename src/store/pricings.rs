@@ -153,16 +153,10 @@ impl<T> Found<T> {
     }
 }
 
-/// The document of one pricing.
-pub async fn document(
-    executor: impl PgExecutor<'_>,
-    organization: &Organization,
-    service_name: &str,
-    version: &str,
-) -> sqlx::Result<Found<Option<Box<RawValue>>>> {
-    let row = sqlx::query_as(concat!(
-        "select p.id, ",
-        document!(),
+/// One row for the enabled service of a name in any case, `$1`, in the organisation
+/// `$3`, with its pricing `p` of the version `$2` if there is one.
+macro_rules! of_pricing {
+    () => {
         "
         from public.services s
         left join public.pricings p
@@ -173,12 +167,22 @@ pub async fn document(
         and space_events.case_folded(s.name) = space_events.case_folded($1)
         and not s.disabled
         "
-    ))
-    .bind(service_name)
-    .bind(version)
-    .bind(organization.as_str())
-    .fetch_optional(executor)
-    .await?;
+    };
+}
+
+/// The document of one pricing.
+pub async fn document(
+    executor: impl PgExecutor<'_>,
+    organization: &Organization,
+    service_name: &str,
+    version: &str,
+) -> sqlx::Result<Found<Option<Box<RawValue>>>> {
+    let row = sqlx::query_as(concat!("select p.id, ", document!(), of_pricing!()))
+        .bind(service_name)
+        .bind(version)
+        .bind(organization.as_str())
+        .fetch_optional(executor)
+        .await?;
     Ok(Found::from_row(row))
 }
 
@@ -189,24 +193,12 @@ pub async fn source(
     service_name: &str,
     version: &str,
 ) -> sqlx::Result<Found<Option<Vec<u8>>>> {
-    let row = sqlx::query_as(
-        "
-        select p.id, p.source
-        from public.services s
-        left join public.pricings p
-            on p.organization = s.organization
-            and p.service_name = s.name
-            and p.version = $2
-        where s.organization = $3
-        and space_events.case_folded(s.name) = space_events.case_folded($1)
-        and not s.disabled
-        ",
-    )
-    .bind(service_name)
-    .bind(version)
-    .bind(organization.as_str())
-    .fetch_optional(executor)
-    .await?;
+    let row = sqlx::query_as(concat!("select p.id, p.source ", of_pricing!()))
+        .bind(service_name)
+        .bind(version)
+        .bind(organization.as_str())
+        .fetch_optional(executor)
+        .await?;
     Ok(Found::from_row(row))
 }
 

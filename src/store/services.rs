@@ -226,24 +226,29 @@ pub async fn insert(
     .await
 }
 
+/// The [`ServiceRow`] of a name in any case, `$2`, in the organisation `$1`.
+macro_rules! select_row {
+    () => {
+        "
+        select id, organization, name, disabled
+        from public.services
+        where organization = $1
+        and space_events.case_folded(name) = space_events.case_folded($2)
+        "
+    };
+}
+
 /// The row of this name, in any case, disabled or not, without a lock.
 pub async fn peek(
     executor: impl PgExecutor<'_>,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
-    sqlx::query_as(
-        "
-        select id, organization, name, disabled
-        from public.services
-        where organization = $1
-        and space_events.case_folded(name) = space_events.case_folded($2)
-        ",
-    )
-    .bind(organization.as_str())
-    .bind(name)
-    .fetch_optional(executor)
-    .await
+    sqlx::query_as(select_row!())
+        .bind(organization.as_str())
+        .bind(name)
+        .fetch_optional(executor)
+        .await
 }
 
 /// Locks the enabled service of this name, in any case: it stays as it is, and
@@ -257,20 +262,11 @@ pub async fn lock(
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
-    sqlx::query_as(
-        "
-        select id, organization, name, disabled
-        from public.services
-        where organization = $1
-        and space_events.case_folded(name) = space_events.case_folded($2)
-        and not disabled
-        for key share
-        ",
-    )
-    .bind(organization.as_str())
-    .bind(name)
-    .fetch_optional(executor)
-    .await
+    sqlx::query_as(concat!(select_row!(), "and not disabled for key share"))
+        .bind(organization.as_str())
+        .bind(name)
+        .fetch_optional(executor)
+        .await
 }
 
 /// Locks the service of this name, in any case, disabled or not, against every
@@ -284,19 +280,11 @@ pub async fn lock_whole(
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
-    sqlx::query_as(
-        "
-        select id, organization, name, disabled
-        from public.services
-        where organization = $1
-        and space_events.case_folded(name) = space_events.case_folded($2)
-        for update
-        ",
-    )
-    .bind(organization.as_str())
-    .bind(name)
-    .fetch_optional(executor)
-    .await
+    sqlx::query_as(concat!(select_row!(), "for update"))
+        .bind(organization.as_str())
+        .bind(name)
+        .fetch_optional(executor)
+        .await
 }
 
 /// Whether two names are the same but for case.

@@ -112,7 +112,7 @@ impl Scene {
         self.server.wait_for_standby().await;
         self.server.is_followed().await;
         self.pause().await;
-        self.server.stop(End::Kill).await;
+        self.server.stop(End::Machine).await;
         standby.promote().await;
         self.primary.switch_to(&standby);
         self.proxy.switch_to(&standby);

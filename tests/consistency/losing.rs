@@ -72,7 +72,7 @@ async fn failover(seed: u64) {
         client.hears_more(SOME).await;
     }
     sleep(Duration::from_millis(rng.u64(..1000))).await;
-    lost.stop(End::Kill).await;
+    lost.stop(End::Machine).await;
     new.promote().await;
     roll_back_what_is_prepared(&new).await;
     let fork = Counts::read(&new.url).await;

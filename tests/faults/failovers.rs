@@ -100,7 +100,7 @@ async fn a_failover_that_loses(rows: usize) {
     drop(returning);
 
     drop(session);
-    primary.stop(End::Kill).await;
+    primary.stop(End::Machine).await;
     wait_until("it is unready", async || !is_ready(&app).await).await;
     standby.promote().await;
     proxy.switch_to(&standby);
@@ -135,7 +135,7 @@ async fn a_failover_that_lost_nothing_is_noticed_by_nobody() {
     for client in [&live, &staying, &restless] {
         client.hears_more(300).await;
     }
-    primary.stop(End::Kill).await;
+    primary.stop(End::Machine).await;
     standby.promote().await;
     proxy.switch_to(&standby);
     for client in [&live, &staying, &restless] {

@@ -36,7 +36,7 @@ async fn a_failover_finds_the_primary(options: &str) {
     let position = position_of(&positioned.next_frame().await);
     primary.is_followed().await;
 
-    primary.stop(End::Kill).await;
+    primary.stop(End::Machine).await;
     wait_until("only the standby is known to be there", async || {
         app.get("/readyz").await.1["checks"]["database"] == "is a standby"
     })

@@ -16,12 +16,8 @@ async fn the_page_shows_events_and_changes_services() {
     browser.is("live").await;
 
     // What is written in SQL appears, with the time that it took.
-    database
-        .sql(
-            "insert into services (name) values ('WireMock');
-            insert into pricings (service_name, version) values ('WireMock', '1')",
-        )
-        .await;
+    database.add_service("WireMock").await;
+    database.add_pricing("WireMock", 1).await;
     browser.row("PRICING_CREATED WireMock 1").await;
     let delay = browser
         .run("const cell = page.locator('#rows .delay').filter({ hasText: /\\d/ }).first(); return cell.innerText()")
@@ -136,12 +132,8 @@ async fn the_page_comes_back_with_its_position_and_bears_a_burst() {
     let app = TestApp::start(&database).await;
     let mut browser = Browser::open(&app).await;
     browser.is("live").await;
-    database
-        .sql(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version) values ('Zoom', '1')",
-        )
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", 1).await;
     browser.row("PRICING_CREATED Zoom 1").await;
 
     let restarted = Settings {
@@ -214,12 +206,8 @@ async fn the_page_asks_for_a_key_where_keys_are_set() {
         ..Settings::default()
     };
     let app = TestApp::start_with(&database, settings).await;
-    database
-        .sql(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version) values ('Zoom', '1')",
-        )
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", 1).await;
     let mut browser = Browser::open(&app).await;
     browser.is("refused").await;
     browser.alert("This server asks for an API key.").await;

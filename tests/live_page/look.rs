@@ -112,12 +112,8 @@ async fn the_median_is_of_the_last_minute() {
         .run("await page.clock.install(); await page.reload()")
         .await;
     browser.is("live").await;
-    database
-        .sql(
-            "insert into services (name) values ('Zoom');
-            insert into pricings (service_name, version) values ('Zoom', '1')",
-        )
-        .await;
+    database.add_service("Zoom").await;
+    database.add_pricing("Zoom", 1).await;
     browser
         .run(
             "await page.locator('#median').filter({ hasText: /\\d ms/ }).waitFor();

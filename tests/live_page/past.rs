@@ -64,9 +64,7 @@ async fn the_page_opens_on_the_last_events_and_loads_older_ones() {
 async fn between_what_was_and_what_comes_nothing_is_missing_or_twice() {
     let database = Database::create().await;
     let app = TestApp::start(&database).await;
-    database
-        .sql("insert into services (name) values ('Zoom')")
-        .await;
+    database.add_service("Zoom").await;
     // Changes commit one by one while the page opens, and until it has heard some.
     let writer = database.connect().await;
     let stop = Arc::new(AtomicBool::new(false));

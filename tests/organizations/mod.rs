@@ -57,16 +57,8 @@ async fn heard_so_far(session: &Session, clients: &mut [Client]) -> Vec<Vec<Stri
     }
     let mut heard = Vec::new();
     for client in clients {
-        let mut events = Vec::new();
-        loop {
-            let event = client.next_event().await;
-            if event == "CREATED end 1" {
-                break;
-            }
-            events.push(event);
-        }
+        heard.push(client.events_before("CREATED end 1").await);
         assert_eq!(client.next_event().await, "DISABLED end");
-        heard.push(events);
     }
     heard
 }

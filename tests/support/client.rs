@@ -141,6 +141,18 @@ impl Client {
         }
     }
 
+    /// The events before the next that is `last`, in short.
+    pub async fn events_before(&mut self, last: &str) -> Vec<String> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.next_event().await;
+            if event == last {
+                return events;
+            }
+            events.push(event);
+        }
+    }
+
     /// The next events, in short.
     pub async fn next_events(&mut self, count: usize) -> Vec<String> {
         let mut events = Vec::with_capacity(count);

@@ -23,8 +23,12 @@ pub enum End {
     Fast,
     /// SIGQUIT, as `pg_ctl stop -m immediate`: the next start recovers.
     Immediate,
-    /// SIGKILL for the postmaster; its sessions notice by themselves.
+    /// SIGKILL for the postmaster; its sessions notice by themselves. One that waited
+    /// for a standby then waits no longer: what it committed can be heard, and is lost
+    /// in a failover.
     Kill,
+    /// All processes at the same moment, as when the machine goes.
+    Machine,
 }
 
 impl Server {
@@ -59,8 +63,9 @@ impl Server {
         let postgres = self.postgres.take().expect("it runs");
         match end {
             End::Fast => {}
-            End::Immediate => self.signal("-QUIT"),
-            End::Kill => self.signal("-KILL"),
+            End::Immediate => signal("-QUIT", &[self.postmaster()]),
+            End::Kill => signal("-KILL", &[self.postmaster()]),
+            End::Machine => self.kill_all(),
         }
         postgres.stop().await.expect("Postgres stops");
     }
@@ -95,12 +100,22 @@ impl Server {
         lock_file.lines().next().expect("a process").to_owned()
     }
 
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([name, &self.postmaster()])
-            .status();
-        assert!(sent.expect("kill runs").success());
+    /// None acts any more once the first is dead.
+    fn kill_all(&self) {
+        let postmaster = self.postmaster();
+        signal("-STOP", std::slice::from_ref(&postmaster));
+        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = std::fs::read_to_string(children).expect("its sessions");
+        let mut all: Vec<_> = children.split_whitespace().map(str::to_owned).collect();
+        all.push(postmaster);
+        signal("-STOP", &all);
+        signal("-KILL", &all);
     }
+}
+
+fn signal(name: &str, processes: &[String]) {
+    let sent = Command::new("kill").arg(name).args(processes).status();
+    assert!(sent.expect("kill runs").success());
 }
 
 async fn start(directory: &Path) -> EmbeddedPostgres {

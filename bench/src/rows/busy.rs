@@ -20,13 +20,10 @@ pub(super) const FIGURES: &[Figure] = &[Figure {
 
 /// Between two commits.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Files that are open besides the clients' sockets.
-const OTHER_FILES: u64 = 200;
 
 /// What is resident after the last commit; a side may not have delivered all by then.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
-    let allowed = bench.open_files.saturating_sub(OTHER_FILES);
-    let clients = bench.size(10_000, 500).min(allowed) as usize;
+    let clients = bench.size(10_000, 500).min(bench.most_clients()) as usize;
     let commits = bench.size(600, 30);
     let running = bench.start(side, &[SERVICE]).await?;
     let swarm = Swarm::join(running.server.address, clients, Expected::Any).await?;

@@ -27,13 +27,10 @@ pub(super) const FIGURES: &[Figure] = &[
 ];
 
 const ROUNDS: usize = 5;
-/// Files that are open besides the clients' sockets.
-const OTHER_FILES: u64 = 200;
 
 /// What is resident, less what was before the first came.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
-    let allowed = bench.open_files.saturating_sub(OTHER_FILES);
-    let clients = bench.size(10_000, 500).min(allowed) as usize;
+    let clients = bench.size(10_000, 500).min(bench.most_clients()) as usize;
     let minute = Duration::from_secs(bench.size(60, 5));
     let running = bench.start(side, &[SERVICE]).await?;
     sleep(Duration::from_secs(1)).await;

@@ -25,8 +25,6 @@ const fn figure(title: &'static str, value: usize) -> Figure {
 
 /// Between two commits.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Files that are open besides the clients' sockets.
-const OTHER_FILES: u64 = 200;
 
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
     let mut values = Vec::new();
@@ -45,7 +43,7 @@ pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
 
 /// The service that is heard stands last in the list of those that are asked for.
 async fn per_delivery(bench: &Bench, side: Side, clients: u64, services: usize) -> Result<f64> {
-    let clients = clients.min(bench.open_files.saturating_sub(OTHER_FILES));
+    let clients = clients.min(bench.most_clients());
     // As many deliveries for each number of clients, within reason.
     let commits = (bench.size(100_000, 1_000) / clients).clamp(20, 200);
     let running = bench.start(side, &[SERVICE]).await?;

@@ -34,13 +34,9 @@ pub(super) const FIGURES: &[Figure] = &[
     },
 ];
 
-/// Files that are open besides the clients' sockets.
-const OTHER_FILES: u64 = 200;
-
 /// From just before the INSERT is sent.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
-    let allowed = bench.open_files.saturating_sub(OTHER_FILES);
-    let clients = bench.size(10_000, 500).min(allowed);
+    let clients = bench.size(10_000, 500).min(bench.most_clients());
     let running = bench.start(side, &[SERVICE]).await?;
     let expected = Expected::Created(0..1);
     let swarm = Swarm::join(running.server.address, clients as usize, expected).await?;

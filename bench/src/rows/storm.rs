@@ -34,13 +34,9 @@ pub(super) const FIGURES: &[Figure] = &[
     },
 ];
 
-/// Files that are open besides the clients' sockets.
-const OTHER_FILES: u64 = 200;
-
 /// From before the first connects.
 pub(super) async fn measure(bench: &Bench, side: Side) -> Result<Vec<f64>> {
-    let allowed = bench.open_files.saturating_sub(OTHER_FILES);
-    let clients = bench.size(10_000, 500).min(allowed);
+    let clients = bench.size(10_000, 500).min(bench.most_clients());
     let running = bench.start(side, &[SERVICE]).await?;
     let (address, sql) = (running.server.address, &running.database.sql);
     let connect = match side {

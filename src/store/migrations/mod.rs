@@ -140,10 +140,9 @@ async fn apply_first_pending(connection: &mut PgConnection) -> anyhow::Result<()
     sqlx::query(LIMIT_LOCKS).execute(&mut *tx).await?;
     let outside = apply_within(&mut tx).await?;
     tx.commit().await.context("apply the migrations")?;
-    let Some(migration) = outside else {
+    let Some((migration, role)) = outside else {
         return Ok(());
     };
-    let role = look_around(connection).await?.role;
     run_outside(connection, migration)
         .await
         .map_err(|error| explain(error, migration, &role))?;
@@ -154,9 +153,11 @@ async fn apply_first_pending(connection: &mut PgConnection) -> anyhow::Result<()
     tx.commit().await.context("apply the migrations")
 }
 
-/// Applies the first that is pending in a transaction of its own; gives it back, and
-/// has done nothing, if it must not run in one.
-async fn apply_within(tx: &mut PgConnection) -> anyhow::Result<Option<&'static Migration>> {
+/// Applies the first that is pending in a transaction of its own; gives it back, with
+/// the role that runs it, and has done nothing, if it must not run in one.
+async fn apply_within(
+    tx: &mut PgConnection,
+) -> anyhow::Result<Option<(&'static Migration, String)>> {
     let found = look_around(tx).await?;
     found.check()?;
     let mut applied = if found.has_list {
@@ -167,7 +168,7 @@ async fn apply_within(tx: &mut PgConnection) -> anyhow::Result<Option<&'static M
     if !applied.is_empty() {
         match pending(&applied).next() {
             None => return Ok(None),
-            Some(migration) if migration.no_tx => return Ok(Some(migration)),
+            Some(migration) if migration.no_tx => return Ok(Some((migration, found.role))),
             Some(_) => repair(tx).await?,
         }
     } else if found.has_list {
