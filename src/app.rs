@@ -18,25 +18,25 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use tracing::{info, warn};
 
 use crate::api_key::API_KEY;
-use crate::capture;
 use crate::config::{Config, Database, Urls};
 use crate::feed::Feed;
+use crate::http::connection::LimitedListener;
+use crate::http::connection_limit::ConnectionLimit;
+use crate::http::open_files;
+use crate::http::requests::{self, REQUEST_ID};
+use crate::http::server;
+use crate::http::unread_body;
 use crate::journal::{CatchUp, JournalKey, ReplayBuffer, retention};
-use crate::metrics::Metrics;
-use crate::open_files;
-use crate::readiness::{self, Checks};
-use crate::requests::{self, REQUEST_ID};
+use crate::operations::capture;
+use crate::operations::metrics::Metrics;
+use crate::operations::readiness::{self, Checks};
+use crate::operations::scrape::{self, Limits, ScrapeState};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, Outgoing, loopback};
-use crate::scrape::{self, Limits, Sights};
-use crate::server;
-use crate::sockets::connection::LimitedListener;
-use crate::sockets::places::Places;
 use crate::sockets::subscriber::Sources;
 use crate::sockets::{self, Sockets};
 use crate::store::database_url::DatabaseUrl;
 use crate::store::{self, Pool, preflight};
-use crate::unread_body;
 
 /// A client that takes nothing for so long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -209,10 +209,10 @@ impl App {
             outgoing: Outgoing::default(),
         };
         let most = most_connections(config);
-        let places = |count| Places::new(most, config.max_connections_per_address, count);
-        let connections = places(metrics.connections());
+        let limit = |count| ConnectionLimit::new(most, config.max_connections_per_address, count);
+        let connections = limit(metrics.connections());
         let options = sockets::Options {
-            sessions: places(metrics.sessions()),
+            sessions: limit(metrics.sessions()),
             transports: config.transports.clone(),
             access: config.access,
             keys: Arc::clone(&config.keys),
@@ -224,7 +224,7 @@ impl App {
         };
         let router = rest::router(api).merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);
-        let sights = Sights {
+        let state = ScrapeState {
             metrics: Arc::clone(&metrics),
             replay_buffer: Arc::clone(&replay_buffer),
             clients: sockets.clients(),
@@ -236,7 +236,7 @@ impl App {
                 retention: config.retention,
             },
         };
-        let router = router.merge(scrape::router(sights));
+        let router = router.merge(scrape::router(state));
         let router = requests::around(guard(router, config)?, Arc::clone(&metrics), REQUEST_LIMIT);
 
         let listener = TcpListener::bind(config.listen.as_slice())

@@ -10,28 +10,21 @@
 //! 4. The [`rest`] handlers are one writer among others: they meet the feed in
 //!    Postgres, and nowhere else.
 
-pub mod event;
-pub mod metrics;
-pub mod asyncapi;
+// In the order of the flow.
+pub mod config;
 pub mod organization;
 pub mod api_key;
-pub mod rest;
-mod live_page;
+pub mod event;
 pub mod store;
 pub mod journal;
 pub mod feed;
 pub mod sockets;
-pub mod capture;
-pub mod readiness;
-pub mod scrape;
-pub mod requests;
-pub mod server;
-pub mod unread_body;
-pub mod pace;
-pub mod open_files;
+pub mod rest;
+pub mod asyncapi;
+mod live_page;
+pub mod http;
+pub mod operations;
 pub mod app;
-pub mod healthcheck;
 pub mod asking;
-pub mod config;
 pub mod panics;
 pub mod process;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use space_events::config::Settings;
-use space_events::metrics::Metrics;
-use space_events::server::{self, Limits};
-use space_events::sockets::connection::LimitedListener;
-use space_events::sockets::places::Places;
-use space_events::unread_body;
+use space_events::http::connection::LimitedListener;
+use space_events::http::connection_limit::ConnectionLimit;
+use space_events::http::server::{self, Limits};
+use space_events::http::unread_body;
+use space_events::operations::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -39,7 +39,7 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> String {
 
 /// Opens a connection and asks on it, until it is answered.
 async fn connect_until_answered(address: SocketAddr) -> TcpStream {
-    wait_for("a place is free", async || {
+    wait_for("a permit is free", async || {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let answer = ask(&mut stream, HEALTHCHECK).await;
         match answer.starts_with("HTTP/1.1 200") {
@@ -62,8 +62,8 @@ async fn serve_with(first: Duration, next: Duration) -> (SocketAddr, AbortOnDrop
     let metrics = Arc::new(Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let places = Places::new(100, None, metrics.connections());
-    let listener = LimitedListener::new(listener, places, LIMIT, metrics);
+    let limit = ConnectionLimit::new(100, None, metrics.connections());
+    let listener = LimitedListener::new(listener, limit, LIMIT, metrics);
     let slow = get(async || {
         sleep(SHORT * 3 / 2).await;
         "done"
@@ -212,7 +212,7 @@ async fn there_are_as_many_connections_as_there_may_be_and_places_free_up() {
     assert_eq!(client.next_event().await, "CREATED Zoom 1");
     drop(last);
     drop(connect_until_answered(app.address).await);
-    // A websocket holds its place until it ends.
+    // A websocket holds its permit until it ends.
     drop(client);
     let _first = connect_until_answered(app.address).await;
     let mut second = connect_until_answered(app.address).await;

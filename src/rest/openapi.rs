@@ -21,8 +21,8 @@ use super::history::Order;
 use super::pricings::Format;
 use super::snapshot::EventPosition;
 use crate::api_key::Scope;
-use crate::readiness;
-use crate::requests::REQUEST_ID;
+use crate::http::requests::REQUEST_ID;
+use crate::operations::readiness;
 use crate::store::services::{Availability, NameOrder};
 
 /// The name of the scheme in which keys are sent.

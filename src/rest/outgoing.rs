@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::Error;
-use crate::pace::{Kept, Pace};
+use crate::http::pace::{Kept, Pace};
 
 /// Up to here an answer is small.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -208,7 +208,7 @@ pub(super) async fn bound(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace;
+    use crate::http::pace;
 
     #[test]
     fn there_is_so_much_room_and_it_frees_up() {

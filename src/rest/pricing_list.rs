@@ -19,8 +19,8 @@ use tracing::warn;
 
 use super::outgoing::Outgoing;
 use super::{Api, Error, USUAL_LIMIT, settle};
+use crate::http::pace::Pace;
 use crate::organization::Organization;
-use crate::pace::Pace;
 use crate::store::pricings::PricingRow;
 use crate::store::services::Availability;
 use crate::store::{self, Transaction};

@@ -19,11 +19,11 @@ use socketioxide::socket::Sid;
 use tower::{Service as _, ServiceExt as _};
 use tracing::debug;
 
-use super::connection::ConnectionInfo;
 use super::session::{Probe, Session, Sessions};
 use super::websocket;
 use crate::api_key::API_KEY;
-use crate::metrics::{Metrics, Refused};
+use crate::http::connection::ConnectionInfo;
+use crate::operations::metrics::{Metrics, Refused};
 
 /// Between the packets of an answer; JSON never holds it as it is.
 const PACKET_SEPARATOR: u8 = 0x1e;
@@ -235,7 +235,7 @@ impl Engine {
         let ConnectInfo(info) = info.ok_or(Refusal::BadRequest)?;
         self.sessions.begin(info.address).map_err(|refused| {
             self.metrics.refused(refused);
-            Refusal::NoPlace(refused)
+            Refusal::NoPermit(refused)
         })
     }
 
@@ -254,7 +254,7 @@ impl Engine {
 enum Refusal {
     UnknownSession,
     BadRequest,
-    NoPlace(Refused),
+    NoPermit(Refused),
 }
 
 impl IntoResponse for Refusal {
@@ -266,7 +266,7 @@ impl IntoResponse for Refusal {
                 refuse(r#"{"code":1,"message":"Session ID unknown"}"#).into_response()
             }
             Self::BadRequest => refuse(r#"{"code":3,"message":"Bad request"}"#).into_response(),
-            Self::NoPlace(refused) => {
+            Self::NoPermit(refused) => {
                 let headers = [JSON, (header::RETRY_AFTER, "5")];
                 let body = format!(r#"{{"error":"{refused}"}}"#);
                 (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()

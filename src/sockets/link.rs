@@ -12,8 +12,8 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::connection::Tcp;
 use super::wire::{Put, Turn, Wire};
+use crate::http::connection::Tcp;
 
 /// The way to a client that polls, or has a websocket.
 #[derive(Debug, Default)]

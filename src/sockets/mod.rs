@@ -5,8 +5,6 @@
 //! serves it, at its own pace, until it has everything; then, if it is on a websocket,
 //! the lane does.
 
-pub mod connection;
-pub mod places;
 pub mod frames;
 pub mod wire;
 pub mod link;
@@ -33,15 +31,15 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
+use crate::http::connection_limit::ConnectionLimit;
 use crate::journal::Position;
 use crate::journal::catch_up::PositionRefused;
-use crate::metrics::Ended;
+use crate::operations::metrics::Ended;
 use crate::organization::Organization;
 use client::{Client, Positions};
 use engine::Engine;
 use filter::{Filter, FilterInvalid};
 use lane::Lane;
-use places::Places;
 use session::{Session, Sessions};
 use subscriber::{Sources, Subscription};
 use wire::Turn;
@@ -84,8 +82,8 @@ pub struct Options {
     pub access: Access,
     /// The keys.
     pub keys: Arc<ApiKeys>,
-    /// The places for sessions.
-    pub sessions: Places,
+    /// How many sessions there may be.
+    pub sessions: ConnectionLimit,
 }
 
 /// The clients, and the way to close them.

@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::link::Link;
-use super::places::{Place, Places};
-use crate::metrics::Refused;
+use crate::http::connection_limit::{ConnectionLimit, Permit};
+use crate::operations::metrics::Refused;
 
 /// The sessions that began with polling, by the id that their requests carry.
 #[derive(Debug)]
 pub struct Sessions {
-    places: Places,
+    limit: ConnectionLimit,
     polling: Mutex<HashMap<Sid, Weak<Session>>>,
 }
 
@@ -39,7 +39,7 @@ pub struct Session {
     release: Notify,
     ended: AtomicBool,
     address: IpAddr,
-    _place: Place,
+    _permit: Permit,
 }
 
 /// A websocket is being tried for a session; no other one, until this is dropped.
@@ -47,10 +47,10 @@ pub struct Session {
 pub struct Probe(Arc<Session>);
 
 impl Sessions {
-    /// As many as there are places.
-    pub fn new(places: Places) -> Self {
+    /// As many as there are permits.
+    pub fn new(limit: ConnectionLimit) -> Self {
         Self {
-            places,
+            limit,
             polling: Mutex::default(),
         }
     }
@@ -59,9 +59,9 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// There is no place for it.
+    /// There is no permit for it.
     pub fn begin(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Session>, Refused> {
-        let place = self.places.take(address)?;
+        let permit = self.limit.take(address)?;
         Ok(Arc::new(Session {
             sessions: Arc::clone(self),
             id: OnceLock::new(),
@@ -71,7 +71,7 @@ impl Sessions {
             release: Notify::new(),
             ended: AtomicBool::new(false),
             address,
-            _place: place,
+            _permit: permit,
         }))
     }
 
@@ -177,15 +177,15 @@ mod tests {
     use super::*;
 
     fn sessions(most: usize) -> Arc<Sessions> {
-        let places = Places::new(most, None, Default::default());
-        Arc::new(Sessions::new(places))
+        let limit = ConnectionLimit::new(most, None, Default::default());
+        Arc::new(Sessions::new(limit))
     }
 
     #[test]
     fn a_session_is_found_and_counted_until_it_is_dropped() {
         let sessions = sessions(1);
         let address = IpAddr::from([127, 0, 0, 1]);
-        let session = sessions.begin(address).expect("a place");
+        let session = sessions.begin(address).expect("a permit");
         let id = Sid::new();
         sessions.register(id, &session);
         assert!(sessions.find(id).is_some());
@@ -200,7 +200,7 @@ mod tests {
     fn one_websocket_is_tried_at_a_time() {
         let sessions = sessions(1);
         let session = sessions.begin(IpAddr::from([127, 0, 0, 1]));
-        let session = session.expect("a place");
+        let session = session.expect("a permit");
         let probe = session.probe().expect("the first");
         assert!(session.probe().is_none());
         drop(probe);

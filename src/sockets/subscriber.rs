@@ -30,7 +30,7 @@ use crate::journal::bounds::Gap;
 use crate::journal::catch_up::SharedPage;
 use crate::journal::replay_buffer::{Cursor, Missed};
 use crate::journal::{CatchUp, JournalEvent, Position, ReplayBuffer, Watermark};
-use crate::metrics::{CatchUpCause, Ended, Metrics};
+use crate::operations::metrics::{CatchUpCause, Ended, Metrics};
 
 /// How many events are taken, and written, at a time.
 const TAKE_EVENTS: usize = 64;
@@ -518,8 +518,8 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::http::connection_limit::ConnectionLimit;
     use crate::journal::witness::Witness;
-    use crate::sockets::places::Places;
     use crate::sockets::session::Sessions;
 
     #[test]
@@ -542,10 +542,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_ends_its_session_and_is_counted() {
-        let places = Places::new(1, None, Default::default());
-        let sessions = Arc::new(Sessions::new(places));
+        let limit = ConnectionLimit::new(1, None, Default::default());
+        let sessions = Arc::new(Sessions::new(limit));
         let session = sessions.begin(IpAddr::from([127, 0, 0, 1]));
-        let session = session.expect("a place");
+        let session = session.expect("a permit");
         let metrics = Metrics::default();
         unless_it_panics(async {}, &session, &metrics).await;
         assert!(!session.has_ended());

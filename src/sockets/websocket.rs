@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::time::{sleep, timeout};
 use tungstenite::handshake::derive_accept_key;
 
-use super::connection::Connection;
 use super::frames::push_text;
 use super::session::Session;
+use crate::http::connection::Connection;
 
 /// How long a client may take until it goes over to the websocket that it tries.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -245,11 +245,11 @@ mod tests {
     use tungstenite::protocol::frame::coding::{Data, OpCode};
 
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::sockets::connection::LimitedListener;
+    use crate::http::connection::LimitedListener;
+    use crate::http::connection_limit::ConnectionLimit;
+    use crate::operations::metrics::Metrics;
     use crate::sockets::frames::push_position;
     use crate::sockets::link::Gone;
-    use crate::sockets::places::Places;
     use crate::sockets::session::Sessions;
 
     const LIMIT: Duration = Duration::from_secs(60);
@@ -267,17 +267,17 @@ mod tests {
             .expect("a free port");
         let listener = socket.listen(1).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let places = || Places::new(1, None, Default::default());
+        let limit = || ConnectionLimit::new(1, None, Default::default());
         let metrics = Arc::new(Metrics::default());
         let mut listener =
-            LimitedListener::new(listener, places(), write_timeout, Arc::clone(&metrics));
+            LimitedListener::new(listener, limit(), write_timeout, Arc::clone(&metrics));
         let client = TcpSocket::new_v4().expect("a socket");
         client
             .set_recv_buffer_size(BUFFER_BYTES)
             .expect("a buffer size");
         let (client, connection) = tokio::join!(client.connect(address), listener.accept());
-        let session = Arc::new(Sessions::new(places())).begin(IpAddr::from([127, 0, 0, 1]));
-        let session = session.expect("a place");
+        let session = Arc::new(Sessions::new(limit())).begin(IpAddr::from([127, 0, 0, 1]));
+        let session = session.expect("a permit");
         let stream = Stream {
             connection,
             session: None,

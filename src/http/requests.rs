@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tracing::{Instrument as _, debug, error_span, info};
 
 use crate::api_key::KnownKey;
-use crate::metrics::Metrics;
+use crate::http::connection::ConnectionInfo;
+use crate::operations::metrics::Metrics;
 use crate::rest::Error;
 use crate::sockets;
-use crate::sockets::connection::ConnectionInfo;
 
 /// Names a request: in its answer, and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

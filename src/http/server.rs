@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use crate::pace;
-use crate::requests::without_trailing_slash;
-use crate::sockets::connection::LimitedListener;
-use crate::unread_body;
+use crate::http::connection::LimitedListener;
+use crate::http::pace;
+use crate::http::requests::without_trailing_slash;
+use crate::http::unread_body;
 
 /// The largest head of a request; a larger one is answered with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;

@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::capture;
 use crate::journal::ReplayBuffer;
+use crate::operations::capture;
 use crate::store::Pool;
 
 /// How long the database may take to say how its triggers are, before what it said

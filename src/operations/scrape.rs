@@ -24,8 +24,8 @@ use tracing::debug;
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::ReplayBuffer;
-use crate::metrics::process::Process;
-use crate::metrics::{Metrics, PREFIX};
+use crate::operations::metrics::process::Process;
+use crate::operations::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
 use crate::sockets::Clients;
 use crate::store::journal::Vitals;
@@ -36,7 +36,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is looked at.
 #[derive(Clone, Debug)]
-pub struct Sights {
+pub struct ScrapeState {
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// Where the feed is.
@@ -63,21 +63,21 @@ pub struct Limits {
 }
 
 /// The route.
-pub fn router(sights: Sights) -> Router {
+pub fn router(state: ScrapeState) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
-        .with_state(sights)
+        .with_state(state)
 }
 
-async fn scrape(State(sights): State<Sights>, headers: HeaderMap) -> Response {
-    if !sights.keys.is_empty() && !knows_key(&sights.keys, &headers) {
+async fn scrape(State(state): State<ScrapeState>, headers: HeaderMap) -> Response {
+    if !state.keys.is_empty() && !knows_key(&state.keys, &headers) {
         let mut response = Error::Unauthorized.into_response();
         response
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     }
-    let database = match timeout(TIME_LIMIT, ask(&sights.pool)).await {
+    let database = match timeout(TIME_LIMIT, ask(&state.pool)).await {
         Ok(Ok(database)) => Some(database),
         Ok(Err(error)) => {
             debug!(%error, "the database is away for a scrape");
@@ -89,10 +89,10 @@ async fn scrape(State(sights): State<Sights>, headers: HeaderMap) -> Response {
         }
     };
     let mut text = String::new();
-    let written = sights
+    let written = state
         .metrics
         .write(&mut text)
-        .and_then(|()| sights.write(database.as_ref(), &mut text));
+        .and_then(|()| state.write(database.as_ref(), &mut text));
     if let Err(error) = written {
         return Error::Fault(error.into()).into_response();
     }
@@ -128,7 +128,7 @@ async fn ask(pool: &Pool) -> sqlx::Result<Database> {
     })
 }
 
-impl Sights {
+impl ScrapeState {
     /// How things are now.
     fn write(&self, database: Option<&Database>, text: &mut String) -> fmt::Result {
         let mut now = Registry::with_prefix(PREFIX);

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::metrics::Refused;
+use crate::operations::metrics::Refused;
 
-/// The places for connections, or those for sessions. Clones share them.
+/// The permits for connections, or those for sessions. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Shared>);
+pub struct ConnectionLimit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     most: usize,
-    /// None: as many as there are places.
+    /// None: as many as there are permits.
     most_per_address: Option<usize>,
     taken: Mutex<Taken>,
     /// How many are taken.
@@ -31,14 +31,14 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A place that is taken, until it is dropped.
+/// A permit that is taken, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     shared: Arc<Shared>,
     address: IpAddr,
 }
 
-impl Places {
+impl ConnectionLimit {
     /// `most` in all; `most_per_address` from one IPv4 address or one /64 of IPv6,
     /// which one host may have to itself. `count` shows how many are taken.
     pub fn new(most: usize, most_per_address: Option<usize>, count: Gauge) -> Self {
@@ -50,12 +50,12 @@ impl Places {
         }))
     }
 
-    /// Takes a place for a connection or session from `address`.
+    /// Takes a permit for a connection or session from `address`.
     ///
     /// # Errors
     ///
     /// There is none left.
-    pub fn take(&self, address: IpAddr) -> Result<Place, Refused> {
+    pub fn take(&self, address: IpAddr) -> Result<Permit, Refused> {
         let address = counted_as(address);
         let mut taken = self.0.lock();
         if taken.all >= self.0.most {
@@ -71,14 +71,14 @@ impl Places {
         taken.all += 1;
         drop(taken);
         self.0.count.inc();
-        Ok(Place {
+        Ok(Permit {
             shared: Arc::clone(&self.0),
             address,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut taken = self.shared.lock();
         taken.all -= 1;
@@ -127,18 +127,18 @@ mod tests {
 
     #[test]
     fn places_are_limited_by_address_and_free_up() {
-        let places = Places::new(4, Some(2), Gauge::default());
-        let take = |address: &str| places.take(address.parse().expect("an address"));
-        let first = take("2001:db8::1").expect("a place");
-        let _second = take("2001:db8::ffff:1").expect("a place");
+        let permits = ConnectionLimit::new(4, Some(2), Gauge::default());
+        let take = |address: &str| permits.take(address.parse().expect("an address"));
+        let first = take("2001:db8::1").expect("a permit");
+        let _second = take("2001:db8::ffff:1").expect("a permit");
         assert_eq!(take("2001:db8::2").err(), Some(Refused::TooManyFromAddress));
-        let _third = take("2001:db8:0:1::1").expect("a place for another network");
-        let _fourth = take("192.0.2.1").expect("a place");
+        let _third = take("2001:db8:0:1::1").expect("a permit for another network");
+        let _fourth = take("192.0.2.1").expect("a permit");
         assert_eq!(take("192.0.2.1").err(), Some(Refused::TooMany));
         drop(first);
-        let fifth = take("::ffff:192.0.2.1").expect("a place");
+        let fifth = take("::ffff:192.0.2.1").expect("a permit");
         drop(fifth);
-        let _sixth = take("2001:db8::3").expect("a place");
-        assert_eq!(places.0.lock().by_address.len(), 3);
+        let _sixth = take("2001:db8::3").expect("a permit");
+        assert_eq!(permits.0.lock().by_address.len(), 3);
     }
 }

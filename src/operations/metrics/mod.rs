@@ -1,7 +1,7 @@
 //! What is counted while the program runs, for `GET /metrics`.
 //!
 //! Everything here is a plain atomic: counting holds nobody up. What has to be
-//! asked of the database is asked by [`crate::scrape`], when somebody wants to
+//! asked of the database is asked by [`crate::operations::scrape`], when somebody wants to
 //! know.
 
 mod latency;

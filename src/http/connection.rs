@@ -19,19 +19,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::places::{Place, Places};
-use crate::metrics::{Ended, Metrics};
+use super::connection_limit::{ConnectionLimit, Permit};
+use crate::operations::metrics::{Ended, Metrics};
 
 /// The pause after a connection could not be taken: descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is logged that no more connections are taken.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Accepts as many connections as there are places.
+/// Accepts as many connections as there are permits.
 #[derive(Debug)]
 pub struct LimitedListener {
     listener: TcpListener,
-    places: Places,
+    limit: ConnectionLimit,
     write_timeout: Duration,
     metrics: Arc<Metrics>,
     /// When it was last logged that no more are taken.
@@ -39,24 +39,24 @@ pub struct LimitedListener {
 }
 
 impl LimitedListener {
-    /// A connection for which there is no place is closed at once; one whose peer
+    /// A connection for which there is no permit is closed at once; one whose peer
     /// takes nothing for `write_timeout`, then.
     pub fn new(
         listener: TcpListener,
-        places: Places,
+        limit: ConnectionLimit,
         write_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             listener,
-            places,
+            limit,
             write_timeout,
             metrics,
             warned: None,
         }
     }
 
-    /// The next connection that has a place. Cancel safe.
+    /// The next connection that has a permit. Cancel safe.
     pub async fn accept(&mut self) -> Connection {
         loop {
             let (stream, peer) = match self.listener.accept().await {
@@ -76,8 +76,8 @@ impl LimitedListener {
                     continue;
                 }
             };
-            let place = match self.places.take(peer.ip()) {
-                Ok(place) => place,
+            let permit = match self.limit.take(peer.ip()) {
+                Ok(permit) => permit,
                 Err(refused) => {
                     self.metrics.refused(refused);
                     self.warn(&refused.to_string());
@@ -87,7 +87,7 @@ impl LimitedListener {
             if let Err(error) = stream.set_nodelay(true) {
                 debug!(%error, "events may be held back for a few milliseconds");
             }
-            return Connection::new(stream, peer.ip(), place, self.write_timeout, &self.metrics);
+            return Connection::new(stream, peer.ip(), permit, self.write_timeout, &self.metrics);
         }
     }
 
@@ -160,7 +160,7 @@ impl Tcp {
     }
 }
 
-/// A TCP connection that has a place.
+/// A TCP connection that has a permit.
 #[derive(Debug)]
 pub struct Connection {
     tcp: Arc<Tcp>,
@@ -168,14 +168,14 @@ pub struct Connection {
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Free again when the connection is gone.
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Connection {
     fn new(
         stream: TcpStream,
         address: IpAddr,
-        place: Place,
+        permit: Permit,
         write_timeout: Duration,
         metrics: &Arc<Metrics>,
     ) -> Self {
@@ -188,7 +188,7 @@ impl Connection {
             }),
             address,
             stalled: None,
-            _place: place,
+            _permit: permit,
         }
     }
 
