@@ -113,13 +113,13 @@ impl Error {
             Self::Database(error) => {
                 return match blame(error) {
                     Blame::Client(sentence) => (StatusCode::BAD_REQUEST, sentence.to_owned()),
-                    Blame::Absence => unavailable(),
+                    Blame::Unavailable => unavailable(),
                     Blame::Setup => (
                         StatusCode::SERVICE_UNAVAILABLE,
                         "the database is not as this service made it; its operator must look"
                             .to_owned(),
                     ),
-                    Blame::Us => fault(),
+                    Blame::Internal => fault(),
                 };
             }
         };
@@ -202,11 +202,11 @@ enum Blame {
     /// The request holds what cannot be stored.
     Client(&'static str),
     /// The database is away, stopping, starting, full or locked.
-    Absence,
+    Unavailable,
     /// It is not as the migrations made it.
     Setup,
     /// A bug.
-    Us,
+    Internal,
 }
 
 fn blame(error: &sqlx::Error) -> Blame {
@@ -218,8 +218,8 @@ fn blame(error: &sqlx::Error) -> Blame {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
-            | sqlx::Error::BeginFailed => Blame::Absence,
-            _ => Blame::Us,
+            | sqlx::Error::BeginFailed => Blame::Unavailable,
+            _ => Blame::Internal,
         };
     };
     match code.as_ref() {
@@ -233,13 +233,13 @@ fn blame(error: &sqlx::Error) -> Blame {
         // A table, a column, a function or a schema that is not there, or no right to it.
         "42P01" | "42703" | "42883" | "3F000" | "42501" => Blame::Setup,
         // Lock and statement timeouts, and deadlocks that came back each time.
-        "55P03" | "57014" | "40001" | "40P01" => Blame::Absence,
+        "55P03" | "57014" | "40001" | "40P01" => Blame::Unavailable,
         // A primary that has become a replica; a login or a database that is not there for now.
-        "25006" | "3D000" => Blame::Absence,
+        "25006" | "3D000" => Blame::Unavailable,
         code => match code.get(..2) {
             // Connection, authorization, resources, operator, system.
-            Some("08" | "28" | "53" | "57" | "58") => Blame::Absence,
-            _ => Blame::Us,
+            Some("08" | "28" | "53" | "57" | "58") => Blame::Unavailable,
+            _ => Blame::Internal,
         },
     }
 }

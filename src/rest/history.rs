@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::event_position::EventPosition;
 use super::openapi::Invalid;
 use super::request::QueryParams;
-use super::snapshot::EventPosition;
-use super::{Api, Error, USUAL_LIMIT, settle};
+use super::transactions::read_rows;
+use super::{Api, Error};
 use crate::event::{Code, Event, Reason};
 use crate::journal::batch::time_text;
 use crate::journal::catch_up::{PAGE_ROWS, PositionRefused};
@@ -350,9 +351,8 @@ impl Read {
         if xids.is_empty() {
             return Ok(HashMap::new());
         }
-        settle(USUAL_LIMIT, async || {
-            let mut tx = store::begin_read(&api.pool).await?;
-            Ok(store::journal::commit_times(&mut tx, &xids).await?)
+        read_rows(&api.pool, async |mut tx| {
+            store::journal::commit_times(&mut tx, &xids).await
         })
         .await
     }

@@ -14,7 +14,8 @@ mod request;
 mod outgoing;
 mod pricing_list;
 mod public_url;
-mod snapshot;
+mod transactions;
+mod event_position;
 mod api_key;
 pub mod loopback;
 mod error;
@@ -23,7 +24,6 @@ mod docs;
 mod page;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Uri, header};
@@ -36,8 +36,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::Error;
+pub use event_position::EVENT_POSITION;
 pub use outgoing::Outgoing;
-pub use snapshot::EVENT_POSITION;
 pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 
 use crate::api_key::ApiKeys;
@@ -138,38 +138,4 @@ async fn add_headers(mut response: Response) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
-}
-
-/// How long the database may take for a request about a few rows.
-const USUAL_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long it may take for one that reaches any number of rows.
-const LONG_LIMIT: Duration = Duration::from_secs(120);
-
-/// Does `work`, from its beginning, until it ends neither in a deadlock nor
-/// overtaken by another transaction, a few times at most and within `limit`.
-///
-/// What is cut off by the limit may have been committed all the same.
-async fn settle<T, F>(limit: Duration, mut work: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    const MAX_TRIES: u32 = 6;
-    const MAX_PAUSE_MS: u64 = 40;
-    let settled = async {
-        let mut tries = 1;
-        loop {
-            match work().await {
-                Err(error) if tries < MAX_TRIES && error.asks_for_another_try() => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(..MAX_PAUSE_MS))).await;
-                }
-                end => return end,
-            }
-        }
-    };
-    match tokio::time::timeout(limit, settled).await {
-        Ok(end) => end,
-        Err(_) => Err(Error::DatabaseTimeout),
-    }
 }

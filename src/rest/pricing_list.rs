@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::outgoing::Outgoing;
-use super::{Api, Error, USUAL_LIMIT, settle};
+use super::transactions::read_rows;
+use super::{Api, Error};
 use crate::http::pace::Pace;
 use crate::organization::Organization;
 use crate::store::pricings::PricingRow;
@@ -199,9 +200,8 @@ impl Reading {
     /// The documents of a piece, with a comma before each but the very first.
     async fn documents(&self, piece: &[Later]) -> anyhow::Result<Vec<u8>> {
         let ids: Vec<i64> = piece.iter().map(|later| later.id).collect();
-        let rows = settle(USUAL_LIMIT, async || {
-            let mut tx = store::begin_read(&self.pool).await?;
-            Ok(store::pricings::read(&mut tx, &ids).await?)
+        let rows = read_rows(&self.pool, async |mut tx| {
+            store::pricings::read(&mut tx, &ids).await
         })
         .await?;
         ensure!(rows.len() == piece.len(), "a pricing is gone");

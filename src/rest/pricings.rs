@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::OrConflict;
+use super::event_position::EventPosition;
 use super::openapi::{
     Conflict, Invalid, NotFound, Pricing2Yaml, PricingDocument, TooLarge, Unsupported, UploadForm,
     UploadUrl,
@@ -17,19 +18,19 @@ use super::openapi::{
 use super::pricing_list::PricingList;
 use super::request::{PathParams, QueryParams};
 use super::services::{ServiceBody, ServicePath};
-use super::snapshot::{EventPosition, Snapshot};
+use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
-use super::{Api, Error, USUAL_LIMIT, request, settle};
+use super::{Api, Error, request};
 use crate::http::pace::Pace;
 use crate::organization::Organization;
 use crate::store::pricings::{Found, NewPricing};
 use crate::store::services::{Availability, Service, ServiceRow};
-use crate::store::{self, Pool, Transaction};
+use crate::store::{self, Transaction};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, add))
-        .routes(routes!(show, make, delete))
+        .routes(routes!(show, set_availability, delete))
 }
 
 /// `/services/{serviceName}/pricings/{version}`
@@ -65,10 +66,8 @@ async fn list(
 ) -> Result<(EventPosition, Response), Error> {
     let PathParams(ServicePath { service_name }) = path;
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
-    let (position, list) = settle(USUAL_LIMIT, async || {
-        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let found = PricingList::read(&mut tx, &organization, &service_name, availability).await?;
-        Ok((position, found))
+    let (position, list) = read(&api, async |mut tx| {
+        PricingList::read(&mut tx, &organization, &service_name, availability).await
     })
     .await?;
     let list = list.ok_or_else(|| Error::no_service(&service_name))?;
@@ -107,34 +106,33 @@ async fn add(
     upload: Upload,
 ) -> Result<(StatusCode, Json<ServiceBody>), Error> {
     let PathParams(ServicePath { service_name }) = path;
-    let service = settle(USUAL_LIMIT, || {
-        add_once(&api.pool, &organization, &service_name, &upload)
+    let service = write(&api.pool, Reach::FewRows, async |mut tx| {
+        let service = locked(&mut tx, &organization, &service_name).await?;
+        refuse_another_service(&mut tx, &service, &upload).await?;
+        insert(&mut tx, &service, &upload).await?;
+        let service = store::services::reread(&mut tx, &service).await?;
+        Ok((tx, service))
     })
     .await?;
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-async fn add_once(
-    pool: &Pool,
-    organization: &Organization,
-    service_name: &str,
+/// Refuses a pricing whose `saasName` is not that of the service.
+async fn refuse_another_service(
+    tx: &mut Transaction,
+    service: &ServiceRow,
     upload: &Upload,
-) -> Result<Service, Error> {
-    let mut tx = store::begin(pool).await?;
-    let service = locked(&mut tx, organization, service_name).await?;
+) -> Result<(), Error> {
     let saas_name = &upload.document.saas_name;
-    if *saas_name != service.name
-        && !store::services::same_name(&mut tx, saas_name, &service.name).await?
+    if *saas_name == service.name
+        || store::services::same_name(tx, saas_name, &service.name).await?
     {
-        return Err(Error::Invalid(format!(
-            "the pricing is one of `{saas_name}`, not of `{}`",
-            service.name
-        )));
+        return Ok(());
     }
-    insert(&mut tx, &service, upload).await?;
-    let service = store::services::reread(&mut tx, &service).await?;
-    tx.commit().await?;
-    Ok(service)
+    Err(Error::Invalid(format!(
+        "the pricing is one of `{saas_name}`, not of `{}`",
+        service.name
+    )))
 }
 
 /// Adds the pricing of an upload to a service that the transaction holds.
@@ -200,11 +198,8 @@ async fn show(
         service_name,
         version,
     } = &pricing;
-    let (position, document) = settle(USUAL_LIMIT, async || {
-        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let document =
-            store::pricings::document(&mut tx, &organization, service_name, version).await?;
-        Ok((position, document))
+    let (position, document) = read(&api, async |mut tx| {
+        Ok(store::pricings::document(&mut tx, &organization, service_name, version).await?)
     })
     .await?;
     let document = found(document, service_name, version)?;
@@ -230,10 +225,8 @@ pub(super) async fn file(
         service_name,
         version,
     } = pricing;
-    let (position, source) = settle(USUAL_LIMIT, async || {
-        let Snapshot { mut tx, position } = Snapshot::take(api).await?;
-        let source = store::pricings::source(&mut tx, organization, service_name, version).await?;
-        Ok((position, source))
+    let (position, source) = read(api, async |mut tx| {
+        Ok(store::pricings::source(&mut tx, organization, service_name, version).await?)
     })
     .await?;
     let file = found(source, service_name, version)?.ok_or_else(|| {
@@ -272,7 +265,7 @@ fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Err
         (status = 413, response = TooLarge),
     ),
 )]
-async fn make(
+async fn set_availability(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
     path: PathParams<PricingPath>,
@@ -290,49 +283,44 @@ async fn make(
     if sends_json && !body.is_empty() {
         request::parse_json(&body)?;
     }
-    let service = settle(USUAL_LIMIT, || {
-        make_once(
-            &api.pool,
+    let service = write(&api.pool, Reach::OneStatement, async |mut tx| {
+        let service = change_availability(
+            &mut tx,
             &organization,
             &service_name,
             &version,
             availability,
         )
+        .await?;
+        Ok((tx, service))
     })
     .await?;
     Ok(Json(ServiceBody::with_empty_lists(service)))
 }
 
-async fn make_once(
-    pool: &Pool,
+async fn change_availability(
+    tx: &mut Transaction,
     organization: &Organization,
     service_name: &str,
     version: &str,
     availability: Availability,
 ) -> Result<Service, Error> {
-    let mut tx = store::begin_one_statement(pool).await?;
-    let changed = store::pricings::change_availability(
-        &mut tx,
-        organization,
-        service_name,
-        version,
-        availability,
-    )
-    .await
-    .map_err(|error| match store::is_lost_connection(&error) {
-        // Whether it was done or not: the second time it is so already.
-        true => Error::Overtaken,
-        false => error.into(),
-    })?;
-    let Some(service) = changed else {
-        let service = store::services::peek(&mut tx, organization, service_name).await?;
-        return Err(match service {
-            Some(service) if !service.disabled => Error::no_pricing(version),
-            _ => Error::no_service(service_name),
-        });
-    };
-    tx.commit().await?;
-    Ok(service)
+    let changed =
+        store::pricings::change_availability(tx, organization, service_name, version, availability)
+            .await
+            .map_err(|error| match store::is_lost_connection(&error) {
+                // Whether it was done or not: the second time it is so already.
+                true => Error::Overtaken,
+                false => error.into(),
+            })?;
+    if let Some(service) = changed {
+        return Ok(service);
+    }
+    let service = store::services::find_any(tx, organization, service_name).await?;
+    Err(match service {
+        Some(service) if !service.disabled => Error::no_pricing(version),
+        _ => Error::no_service(service_name),
+    })
 }
 
 /// Deletes an archived pricing.
@@ -358,34 +346,29 @@ async fn delete(
         service_name,
         version,
     }) = path;
-    settle(USUAL_LIMIT, || {
-        delete_once(&api.pool, &organization, &service_name, &version)
+    write(&api.pool, Reach::FewRows, async |mut tx| {
+        let service = locked(&mut tx, &organization, &service_name).await?;
+        delete_archived(&mut tx, &service, &version).await?;
+        store::services::touch(&mut tx, &service).await?;
+        Ok((tx, ()))
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn delete_once(
-    pool: &Pool,
-    organization: &Organization,
-    service_name: &str,
+async fn delete_archived(
+    tx: &mut Transaction,
+    service: &ServiceRow,
     version: &str,
 ) -> Result<(), Error> {
-    let mut tx = store::begin(pool).await?;
-    let service = locked(&mut tx, organization, service_name).await?;
-    if !store::pricings::delete_archived(&mut tx, &service, version).await? {
-        return Err(
-            match store::pricings::availability(&mut tx, &service, version).await? {
-                None => Error::no_pricing(version),
-                Some(_) => {
-                    Error::Conflict(format!("pricing `{version}` is active; archive it first"))
-                }
-            },
-        );
+    if store::pricings::delete_archived(tx, service, version).await? {
+        return Ok(());
     }
-    store::services::touch(&mut tx, &service).await?;
-    tx.commit().await?;
-    Ok(())
+    let availability = store::pricings::availability(tx, service, version).await?;
+    Err(match availability {
+        None => Error::no_pricing(version),
+        Some(_) => Error::Conflict(format!("pricing `{version}` is active; archive it first")),
+    })
 }
 
 async fn locked(
@@ -393,7 +376,7 @@ async fn locked(
     organization: &Organization,
     service_name: &str,
 ) -> Result<ServiceRow, Error> {
-    store::services::lock(tx, organization, service_name)
+    store::services::lock_for_pricing_change(tx, organization, service_name)
         .await?
         .ok_or_else(|| Error::no_service(service_name))
 }

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::event_position::EventPosition;
 use super::openapi::{Invalid, NotFound};
 use super::pricings::{self, PricingPath};
 use super::request::PathParams;
-use super::snapshot::EventPosition;
 use super::{Api, Error};
 use crate::organization::Organization;
 

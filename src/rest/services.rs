@@ -10,17 +10,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{OrConflict, violates};
+use super::event_position::EventPosition;
 use super::openapi::{
     Conflict, Invalid, NotFound, Pricing2Yaml, ServiceChange, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
 use super::request::{PathParams, QueryParams};
-use super::snapshot::{EventPosition, Snapshot};
+use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
-use super::{Api, Error, LONG_LIMIT, Message, USUAL_LIMIT, pricings, request, settle};
+use super::{Api, Error, Message, pricings, request};
 use crate::organization::Organization;
 use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
-use crate::store::{self, Pool, Transaction};
+use crate::store::{self, Transaction};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 1000;
@@ -143,10 +144,8 @@ async fn list(
     query: QueryParams,
 ) -> Result<(EventPosition, Json<Vec<ServiceBody>>), Error> {
     let page = page(&query)?;
-    let (position, services) = settle(USUAL_LIMIT, async || {
-        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let services = store::services::list(&mut tx, &organization, &page).await?;
-        Ok((position, services))
+    let (position, services) = read(&api, async |mut tx| {
+        Ok(store::services::list(&mut tx, &organization, &page).await?)
     })
     .await?;
     let services = services.into_iter().map(ServiceBody::from).collect();
@@ -227,10 +226,8 @@ async fn show(
     path: PathParams<ServicePath>,
 ) -> Result<(EventPosition, Json<ServiceBody>), Error> {
     let PathParams(ServicePath { service_name }) = path;
-    let (position, service) = settle(USUAL_LIMIT, async || {
-        let Snapshot { mut tx, position } = Snapshot::take(&api).await?;
-        let service = store::services::find(&mut tx, &organization, &service_name).await?;
-        Ok((position, service))
+    let (position, service) = read(&api, async |mut tx| {
+        Ok(store::services::find(&mut tx, &organization, &service_name).await?)
     })
     .await?;
     let service = service.ok_or_else(|| Error::no_service(&service_name))?;
@@ -264,28 +261,18 @@ async fn create(
     Extension(organization): Extension<Organization>,
     upload: Upload,
 ) -> Result<(StatusCode, Json<ServiceBody>), Error> {
-    let service = settle(LONG_LIMIT, || {
-        create_once(&api.pool, &organization, &upload)
+    let name = &upload.document.saas_name;
+    let service = write(&api.pool, Reach::ManyRows, async |mut tx| {
+        let service = match store::services::insert(&mut tx, &organization, name).await? {
+            Some(service) => service,
+            None => enable_again(&mut tx, &organization, name, &upload.document.version).await?,
+        };
+        pricings::insert(&mut tx, &service, &upload).await?;
+        let service = store::services::reread(&mut tx, &service).await?;
+        Ok((tx, service))
     })
     .await?;
     Ok((StatusCode::CREATED, Json(service.into())))
-}
-
-async fn create_once(
-    pool: &Pool,
-    organization: &Organization,
-    upload: &Upload,
-) -> Result<Service, Error> {
-    let name = &upload.document.saas_name;
-    let mut tx = store::begin_long(pool).await?;
-    let service = match store::services::insert(&mut tx, organization, name).await? {
-        Some(service) => service,
-        None => enable_again(&mut tx, organization, name, &upload.document.version).await?,
-    };
-    pricings::insert(&mut tx, &service, upload).await?;
-    let service = store::services::reread(&mut tx, &service).await?;
-    tx.commit().await?;
-    Ok(service)
 }
 
 /// Enables a disabled service with nothing active, and with room for a version.
@@ -297,11 +284,11 @@ async fn enable_again(
     version: &str,
 ) -> Result<ServiceRow, Error> {
     // An enabled one is not locked only to be refused.
-    let known = store::services::peek(&mut *tx, organization, name)
+    let known = store::services::find_any(tx, organization, name)
         .await?
         .ok_or(Error::Overtaken)?;
     let service = match known.disabled {
-        true => store::services::lock_whole(&mut *tx, organization, name)
+        true => store::services::lock_for_update(tx, organization, name)
             .await?
             .ok_or(Error::Overtaken)?,
         false => known,
@@ -312,9 +299,9 @@ async fn enable_again(
             service.name
         )));
     }
-    store::pricings::archive_all(&mut *tx, &service).await?;
+    store::pricings::archive_all(tx, &service).await?;
     let aside = set_aside_as(version, Utc::now());
-    store::pricings::set_aside(&mut *tx, &service, version, &aside)
+    store::pricings::set_aside(tx, &service, version, &aside)
         .await
         .map_err(|error| {
             // Set aside twice within a millisecond: a moment later there is room.
@@ -323,7 +310,7 @@ async fn enable_again(
                 false => error.into(),
             }
         })?;
-    store::services::enable(&mut *tx, &service).await?;
+    store::services::enable(tx, &service).await?;
     Ok(service)
 }
 
@@ -374,40 +361,38 @@ async fn change(
         name: request::text_field(&body, "name")?,
         disabled: request::bool_field(&body, "disabled")?,
     };
-    let service = settle(LONG_LIMIT, || {
-        change_once(&api.pool, &organization, &service_name, &change)
+    let service = write(&api.pool, Reach::ManyRows, async |mut tx| {
+        let service = apply(&mut tx, &organization, &service_name, &change).await?;
+        Ok((tx, service))
     })
     .await?;
     Ok(Json(service.into()))
 }
 
 /// A disabled service is not found, unless it is to be enabled.
-async fn change_once(
-    pool: &Pool,
+async fn apply(
+    tx: &mut Transaction,
     organization: &Organization,
     service_name: &str,
     change: &ServiceChange,
 ) -> Result<Service, Error> {
-    let mut tx = store::begin_long(pool).await?;
-    let service = store::services::lock_whole(&mut tx, organization, service_name)
+    let service = store::services::lock_for_update(tx, organization, service_name)
         .await?
         .filter(|service| !service.disabled || change.disabled == Some(false))
         .ok_or_else(|| Error::no_service(service_name))?;
     if let Some(new_name) = change.name.as_ref().filter(|name| **name != service.name) {
         let taken = || format!("service `{new_name}` already exists");
-        store::services::rename(&mut tx, &service, new_name)
+        store::services::rename(tx, &service, new_name)
             .await
             .or_conflict("services_name_case_key", taken)
             .or_conflict("services_pkey", taken)?;
     }
     match change.disabled {
-        Some(true) => store::services::disable(&mut tx, &service).await?,
-        Some(false) if service.disabled => store::services::enable(&mut tx, &service).await?,
+        Some(true) => store::services::disable(tx, &service).await?,
+        Some(false) if service.disabled => store::services::enable(tx, &service).await?,
         Some(false) | None => {}
     }
-    let service = store::services::reread(&mut tx, &service).await?;
-    tx.commit().await?;
-    Ok(service)
+    Ok(store::services::reread(tx, &service).await?)
 }
 
 /// Disables a service and archives its pricings.
@@ -428,36 +413,18 @@ async fn disable(
     path: PathParams<ServicePath>,
 ) -> Result<StatusCode, Error> {
     let PathParams(ServicePath { service_name }) = path;
-    settle(LONG_LIMIT, || {
-        disable_once(&api.pool, &organization, &service_name)
+    write(&api.pool, Reach::ManyRows, async |mut tx| {
+        let service = store::services::lock_for_update(&mut tx, &organization, &service_name)
+            .await?
+            .filter(|service| !service.disabled)
+            .ok_or_else(|| Error::no_service(&service_name))?;
+        // First: pricings that are archived in a disabled service are not announced.
+        store::services::disable(&mut tx, &service).await?;
+        store::pricings::archive_all(&mut tx, &service).await?;
+        Ok((tx, ()))
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Disabled first: pricings that are archived in a disabled service are not announced.
-async fn disable_once(
-    pool: &Pool,
-    organization: &Organization,
-    service_name: &str,
-) -> Result<(), Error> {
-    let mut tx = store::begin_long(pool).await?;
-    let service = enabled_whole(&mut tx, organization, service_name).await?;
-    store::services::disable(&mut tx, &service).await?;
-    store::pricings::archive_all(&mut tx, &service).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-async fn enabled_whole(
-    tx: &mut Transaction,
-    organization: &Organization,
-    service_name: &str,
-) -> Result<ServiceRow, Error> {
-    store::services::lock_whole(tx, organization, service_name)
-        .await?
-        .filter(|service| !service.disabled)
-        .ok_or_else(|| Error::no_service(service_name))
 }
 
 /// Deletes all services and pricings.
@@ -471,11 +438,9 @@ async fn prune(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
 ) -> Result<Json<Message>, Error> {
-    let deleted = settle(LONG_LIMIT, async || {
-        let mut tx = store::begin_long(&api.pool).await?;
+    let deleted = write(&api.pool, Reach::ManyRows, async |mut tx| {
         let deleted = store::services::delete_all(&mut tx, &organization).await?;
-        tx.commit().await?;
-        Ok(deleted)
+        Ok((tx, deleted))
     })
     .await?;
     Ok(Json(Message {

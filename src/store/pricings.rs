@@ -5,8 +5,9 @@
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde_json::value::RawValue;
-use sqlx::{FromRow, PgExecutor, Row as _};
+use sqlx::{FromRow, Row as _};
 
+use super::Transaction;
 use super::services::{Availability, Service, ServiceRow};
 use crate::organization::Organization;
 
@@ -64,7 +65,7 @@ pub struct PricingRow {
 /// there is no such enabled service. The documents come with them if they are stored
 /// in `most_bytes` together, else only those in the first `first_bytes`.
 pub fn list<'e>(
-    executor: impl PgExecutor<'e> + 'e,
+    tx: &'e mut Transaction,
     organization: &'e Organization,
     service_name: &'e str,
     availability: Availability,
@@ -103,7 +104,7 @@ pub fn list<'e>(
     .bind(most_bytes)
     .bind(first_bytes)
     .bind(organization.as_str())
-    .fetch(executor)
+    .fetch(tx)
     .map(|row| {
         let row = row?;
         match row.try_get::<Option<i64>, _>("id")? {
@@ -115,7 +116,7 @@ pub fn list<'e>(
 }
 
 /// These pricings, oldest first, with their documents.
-pub async fn read(executor: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<Vec<PricingRow>> {
+pub async fn read(tx: &mut Transaction, ids: &[i64]) -> sqlx::Result<Vec<PricingRow>> {
     sqlx::query_as(concat!(
         "
         select p.id, p.xmin::text as row_version,
@@ -128,7 +129,7 @@ pub async fn read(executor: impl PgExecutor<'_>, ids: &[i64]) -> sqlx::Result<Ve
         "
     ))
     .bind(ids)
-    .fetch_all(executor)
+    .fetch_all(tx)
     .await
 }
 
@@ -172,7 +173,7 @@ macro_rules! of_pricing {
 
 /// The document of one pricing.
 pub async fn document(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     service_name: &str,
     version: &str,
@@ -181,14 +182,14 @@ pub async fn document(
         .bind(service_name)
         .bind(version)
         .bind(organization.as_str())
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await?;
     Ok(Found::from_row(row))
 }
 
 /// The file of one pricing; `Pricing(None)` if it was inserted without one.
 pub async fn source(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     service_name: &str,
     version: &str,
@@ -197,7 +198,7 @@ pub async fn source(
         .bind(service_name)
         .bind(version)
         .bind(organization.as_str())
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await?;
     Ok(Found::from_row(row))
 }
@@ -210,7 +211,7 @@ pub async fn source(
 /// `pricings_version_not_blank` or `pricings_version_length`, or with code 22P05
 /// (the document holds U+0000).
 pub async fn insert(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     service: &ServiceRow,
     pricing: &NewPricing<'_>,
 ) -> sqlx::Result<()> {
@@ -226,14 +227,14 @@ pub async fn insert(
     .bind(pricing.url)
     .bind(pricing.document)
     .bind(pricing.source)
-    .execute(executor)
+    .execute(tx)
     .await?;
     Ok(())
 }
 
 /// Whether a version is offered; `None` if the service has no such version.
 pub async fn availability(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     service: &ServiceRow,
     version: &str,
 ) -> sqlx::Result<Option<Availability>> {
@@ -247,7 +248,7 @@ pub async fn availability(
     .bind(&service.organization)
     .bind(&service.name)
     .bind(version)
-    .fetch_optional(executor)
+    .fetch_optional(tx)
     .await?;
     Ok(text.as_deref().and_then(Availability::parse))
 }
@@ -259,7 +260,7 @@ pub async fn availability(
 ///
 /// A database error with code 55P03 if another transaction keeps the service.
 pub async fn change_availability(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     service_name: &str,
     version: &str,
@@ -270,12 +271,12 @@ pub async fn change_availability(
         .bind(service_name)
         .bind(version)
         .bind(availability.as_str())
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await
 }
 
 /// Archives every active pricing of a service.
-pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+pub async fn archive_all(tx: &mut Transaction, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query(
         "
         update public.pricings
@@ -285,7 +286,7 @@ pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) ->
     )
     .bind(&service.organization)
     .bind(&service.name)
-    .execute(executor)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -297,7 +298,7 @@ pub async fn archive_all(executor: impl PgExecutor<'_>, service: &ServiceRow) ->
 ///
 /// A database error on constraint `pricings_pkey` (there is a `new_version` already).
 pub async fn set_aside(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     service: &ServiceRow,
     version: &str,
     new_version: &str,
@@ -313,7 +314,7 @@ pub async fn set_aside(
     .bind(&service.name)
     .bind(version)
     .bind(new_version)
-    .execute(executor)
+    .execute(tx)
     .await?;
     Ok(())
 }
@@ -321,7 +322,7 @@ pub async fn set_aside(
 /// Deletes an archived version. `false`, and nothing deleted, if it is active or
 /// not there.
 pub async fn delete_archived(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     service: &ServiceRow,
     version: &str,
 ) -> sqlx::Result<bool> {
@@ -335,7 +336,7 @@ pub async fn delete_archived(
     .bind(&service.organization)
     .bind(&service.name)
     .bind(version)
-    .execute(executor)
+    .execute(tx)
     .await?;
     Ok(done.rows_affected() > 0)
 }

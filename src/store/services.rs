@@ -1,17 +1,18 @@
 //! The table `services`.
 //!
 //! A transaction that changes a service or its pricings locks the service's row
-//! first and its pricings after: with [`lock`], or with [`lock_whole`] where the
-//! name or `disabled` will change.
+//! first and its pricings after: with [`lock_for_pricing_change`], or with
+//! [`lock_for_update`] where the name or `disabled` will change.
 //!
 //! Every statement is about one organisation: it is given, or is that of a row that was
 //! found by it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgExecutor};
+use sqlx::FromRow;
 use utoipa::ToSchema;
 
+use super::Transaction;
 use crate::organization::Organization;
 
 /// Whether a pricing is offered.
@@ -137,7 +138,7 @@ macro_rules! select_service {
 
 /// The services of a page, ordered by name.
 pub async fn list(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     page: &Page,
 ) -> sqlx::Result<Vec<Service>> {
@@ -168,13 +169,13 @@ pub async fn list(
         .bind(page.limit)
         .bind(page.disabled)
         .bind(organization.as_str())
-        .fetch_all(executor)
+        .fetch_all(tx)
         .await
 }
 
 /// The enabled service of this name, in any case.
 pub async fn find(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<Service>> {
@@ -186,7 +187,7 @@ pub async fn find(
     ))
     .bind(name)
     .bind(organization.as_str())
-    .fetch_optional(executor)
+    .fetch_optional(tx)
     .await
 }
 
@@ -195,10 +196,10 @@ pub async fn find(
 /// # Errors
 ///
 /// [`sqlx::Error::RowNotFound`] if the row is gone after all.
-pub async fn reread(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<Service> {
+pub async fn reread(tx: &mut Transaction, service: &ServiceRow) -> sqlx::Result<Service> {
     sqlx::query_as(concat!(select_service!(), "where s.id = $1"))
         .bind(service.id)
-        .fetch_one(executor)
+        .fetch_one(tx)
         .await
 }
 
@@ -208,7 +209,7 @@ pub async fn reread(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx
 ///
 /// A database error on constraint `services_name_not_blank` or `services_name_length`.
 pub async fn insert(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
@@ -222,7 +223,7 @@ pub async fn insert(
     )
     .bind(organization.as_str())
     .bind(name)
-    .fetch_optional(executor)
+    .fetch_optional(tx)
     .await
 }
 
@@ -239,15 +240,15 @@ macro_rules! select_row {
 }
 
 /// The row of this name, in any case, disabled or not, without a lock.
-pub async fn peek(
-    executor: impl PgExecutor<'_>,
+pub async fn find_any(
+    tx: &mut Transaction,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(select_row!())
         .bind(organization.as_str())
         .bind(name)
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await
 }
 
@@ -257,15 +258,15 @@ pub async fn peek(
 /// # Errors
 ///
 /// A database error with code 55P03 if another transaction keeps it.
-pub async fn lock(
-    executor: impl PgExecutor<'_>,
+pub async fn lock_for_pricing_change(
+    tx: &mut Transaction,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(concat!(select_row!(), "and not disabled for key share"))
         .bind(organization.as_str())
         .bind(name)
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await
 }
 
@@ -275,36 +276,32 @@ pub async fn lock(
 /// # Errors
 ///
 /// A database error with code 55P03 if another transaction keeps it.
-pub async fn lock_whole(
-    executor: impl PgExecutor<'_>,
+pub async fn lock_for_update(
+    tx: &mut Transaction,
     organization: &Organization,
     name: &str,
 ) -> sqlx::Result<Option<ServiceRow>> {
     sqlx::query_as(concat!(select_row!(), "for update"))
         .bind(organization.as_str())
         .bind(name)
-        .fetch_optional(executor)
+        .fetch_optional(tx)
         .await
 }
 
 /// Whether two names are the same but for case.
-pub async fn same_name(
-    executor: impl PgExecutor<'_>,
-    one: &str,
-    other: &str,
-) -> sqlx::Result<bool> {
+pub async fn same_name(tx: &mut Transaction, one: &str, other: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar("select space_events.case_folded($1) = space_events.case_folded($2)")
         .bind(one)
         .bind(other)
-        .fetch_one(executor)
+        .fetch_one(tx)
         .await
 }
 
 /// Notes that a pricing of the service was deleted.
-pub async fn touch(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+pub async fn touch(tx: &mut Transaction, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set updated_at = now() where id = $1")
         .bind(service.id)
-        .execute(executor)
+        .execute(tx)
         .await?;
     Ok(())
 }
@@ -316,45 +313,42 @@ pub async fn touch(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx:
 /// A database error on constraint `services_pkey` or `services_name_case_key`
 /// (the name is taken), `services_name_not_blank` or `services_name_length`.
 pub async fn rename(
-    executor: impl PgExecutor<'_>,
+    tx: &mut Transaction,
     service: &ServiceRow,
     new_name: &str,
 ) -> sqlx::Result<()> {
     sqlx::query("update public.services set name = $2, updated_at = now() where id = $1")
         .bind(service.id)
         .bind(new_name)
-        .execute(executor)
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 /// Disables a service.
-pub async fn disable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+pub async fn disable(tx: &mut Transaction, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set disabled = true, updated_at = now() where id = $1")
         .bind(service.id)
-        .execute(executor)
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 /// Enables a service; its active pricings are announced.
-pub async fn enable(executor: impl PgExecutor<'_>, service: &ServiceRow) -> sqlx::Result<()> {
+pub async fn enable(tx: &mut Transaction, service: &ServiceRow) -> sqlx::Result<()> {
     sqlx::query("update public.services set disabled = false, updated_at = now() where id = $1")
         .bind(service.id)
-        .execute(executor)
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 /// Deletes all services of an organisation, disabled ones too, and by cascade their
 /// pricings; gives back how many services there were.
-pub async fn delete_all(
-    executor: impl PgExecutor<'_>,
-    organization: &Organization,
-) -> sqlx::Result<u64> {
+pub async fn delete_all(tx: &mut Transaction, organization: &Organization) -> sqlx::Result<u64> {
     let done = sqlx::query("delete from public.services where organization = $1")
         .bind(organization.as_str())
-        .execute(executor)
+        .execute(tx)
         .await?;
     Ok(done.rows_affected())
 }

@@ -1,5 +1,5 @@
-//! What a GET answers, and the position of the events in the same snapshot: a
-//! client that lists can subscribe from exactly there.
+//! The position of the events in the snapshot that a GET answers from: a client
+//! that lists can subscribe from exactly there.
 
 use std::sync::Arc;
 
@@ -8,21 +8,13 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponseParts, ResponseParts};
 use utoipa::ToSchema;
 
-use super::{Api, Error};
+use super::Error;
 use crate::journal::bounds::JournalBounds;
-use crate::journal::{JournalKey, Position};
-use crate::store;
+use crate::journal::{CatchUp, JournalKey, Position};
+use crate::store::{self, Transaction};
 
 /// The header that tells the position.
 pub const EVENT_POSITION: HeaderName = HeaderName::from_static("event-position");
-
-/// A transaction that sees one snapshot, and the position of it.
-pub(super) struct Snapshot {
-    /// Reads what is answered.
-    pub(super) tx: store::Transaction,
-    /// Goes with the answer.
-    pub(super) position: EventPosition,
-}
 
 /// The header `Event-Position`: a place in the order of events. What an answer
 /// shows, and the events after its position, are all that there is.
@@ -37,19 +29,15 @@ impl EventPosition {
             .map_err(Error::Fault)?;
         Ok(Self(value))
     }
-}
 
-impl Snapshot {
-    /// Begins to read.
-    pub(super) async fn take(api: &Api) -> Result<Self, Error> {
-        let mut tx = store::begin_read(&api.pool).await?;
-        let header = store::journal::now(&mut tx).await?;
+    /// The position of the snapshot that a transaction sees.
+    pub(super) async fn of_snapshot(
+        tx: &mut Transaction,
+        catch_up: &CatchUp,
+    ) -> Result<Self, Error> {
+        let header = store::journal::now(tx).await?;
         let now = JournalBounds::parse(&header).map_err(Error::Fault)?.now;
-        let position = Position::after(Arc::new(now));
-        Ok(Self {
-            tx,
-            position: EventPosition::new(&position, &api.catch_up.key())?,
-        })
+        Self::new(&Position::after(Arc::new(now)), &catch_up.key())
     }
 }
 
