@@ -37,6 +37,7 @@ mod live_page;
 mod log;
 mod limits;
 mod metrics;
+mod migrations;
 mod poolers;
 mod organizations;
 mod positions;

@@ -10,11 +10,6 @@ use sqlx::{ConnectOptions as _, SqlSafeStr as _};
 use crate::support::program::command;
 use crate::support::{Database, TestApp};
 
-/// The list of migrations as sqlx's runner keeps it.
-const LIST_OF_SQLX: &str = "version bigint primary key, description text not null,
-    installed_on timestamptz not null default now(), success boolean not null,
-    checksum bytea not null, execution_time bigint not null";
-
 /// The one line with which the program refuses to start.
 fn refusal(url: &str) -> String {
     let output = command()
@@ -67,38 +62,6 @@ async fn another_program_with_migrations_shares_the_database() {
     for version in ["1", "2"] {
         check_events(&database, version).await;
         migrate_another_program(&database).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_migrations_elsewhere_is_moved_into_the_schema() {
-    for schema in ["public", "myapp"] {
-        for others in [false, true] {
-            let database = Database::create().await;
-            TestApp::start(&database).await.stop().await;
-            database
-                .sql(&format!(
-                    "create schema if not exists {schema};
-                    create table {schema}._sqlx_migrations ({LIST_OF_SQLX});
-                    insert into {schema}._sqlx_migrations
-                        select version, description, installed_on, true, checksum, 1 from space_events.migrations;
-                    drop table space_events.migrations"
-                ))
-                .await;
-            if others {
-                database
-                    .sql(&format!(
-                        "insert into {schema}._sqlx_migrations values (20240101, 'theirs', now(), true, '\\x00', 1)"
-                    ))
-                    .await;
-            }
-            check_events(&database, "1").await;
-            let left = "select coalesce((xpath('/table/row/version/text()', query_to_xml(format('select version from %s', oid::regclass), false, false, '')))::text, '')
-                from pg_class where relname = '_sqlx_migrations'";
-            let expected: &[&str] = if others { &["{20240101}"] } else { &[] };
-            assert_eq!(database.sql(left).await, expected, "{schema}");
-            check_events(&database, "2").await;
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! look for, and waits to be woken. While many write at once it is awake instead:
 //! it lets the lock go, and reads every millisecond.
 //!
-//! Nothing is missed (migration 0007 says it from the writer's side). The feed takes
+//! Nothing is missed (migration 0003 says it from the writer's side). The feed takes
 //! the lock, and reads after it. A writer that looked before had a transaction id by
 //! then, below the next one of that read, and may commit without a ring. So the feed
 //! is in doubt, and reads again and again by itself, until a read has seen the end of

@@ -325,7 +325,7 @@ async fn while_the_database_is_away_or_slow_the_rest_is_answered() {
     };
 
     // Slow: it would answer when the lock is gone.
-    let lock = "begin; lock table space_events.capture in access exclusive mode";
+    let lock = "begin; lock table space_events.expected_capture in access exclusive mode";
     database.sql(lock).await;
     assert_answers_without_it(&Scrape::of(&app).await);
     database.sql("rollback").await;

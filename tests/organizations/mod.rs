@@ -2,7 +2,6 @@
 
 mod apart;
 mod capture;
-mod upgrade;
 
 use std::net::SocketAddr;
 

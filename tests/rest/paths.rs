@@ -101,17 +101,18 @@ async fn the_database_refuses_control_characters_and_keeps_what_was_there() {
     let database = &server.database;
     database
         .sql(
-            "alter table services drop constraint services_name_no_control; \
-             alter table pricings drop constraint pricings_version_no_control; \
-             insert into services (name) values (E'old\\nname')",
+            // As in a database whose rows are older than the constraint.
+            r"create temp table constraints as
+                select pg_get_constraintdef(oid) as definition from pg_constraint
+                where conname = 'services_name_no_control';
+            alter table services drop constraint services_name_no_control;
+            insert into services (name) values (E'old\nname');
+            do $$ begin
+                execute format('alter table services add constraint services_name_no_control %s not valid',
+                    (select definition from constraints));
+            end $$",
         )
         .await;
-    for migration in [
-        include_str!("../../migrations/0017_no_control_characters.sql"),
-        include_str!("../../migrations/0018_check_for_control_characters.sql"),
-    ] {
-        database.sql(migration).await;
-    }
     for refused in [
         r"insert into services (name) values (E'new\nname')",
         r"insert into services (name) values (E'bell\u0007')",
@@ -128,13 +129,6 @@ async fn the_database_refuses_control_characters_and_keeps_what_was_there() {
     }
     assert_eq!(server.rename("/services/old%0Aname", "new").await.0, 200);
     assert_eq!(server.create("é €", "💶").await["name"], "é €");
-    let validated = database
-        .sql(
-            "select conname from pg_constraint
-            where conname in ('services_name_no_control', 'pricings_version_no_control') and convalidated",
-        )
-        .await;
-    assert_eq!(validated, ["pricings_version_no_control"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

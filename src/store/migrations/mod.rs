@@ -3,8 +3,9 @@
 //! sqlx embeds them in the program and gives each a checksum. Its runner is not
 //! used: it keeps its list wherever `search_path` says, perhaps among the rows of
 //! another program, and it writes even where nothing is pending. The list here is
-//! `space_events.migrations`; a list of sqlx's runner is moved there.
+//! `space_events.migrations`.
 
+mod earlier;
 mod list;
 mod surroundings;
 
@@ -27,7 +28,12 @@ const BEGIN: &str = "begin isolation level read committed read write; \
     set local search_path = pg_catalog, pg_temp; \
     set local quote_all_identifiers = off; \
     set local client_min_messages = warning; \
-    set local statement_timeout = 0";
+    set local statement_timeout = 0; \
+    set local lock_timeout = 0";
+
+/// Of several instances that start at once, one applies a migration while the others wait.
+const WAIT_FOR_ITS_TURN: &str =
+    "select pg_advisory_xact_lock(hashtextextended('space_events migrations', 0))";
 
 /// While a migration waits for a lock, writers wait behind it: so it gives up soon, and
 /// tries again later. But not before Postgres has looked for deadlocks, which is when it
@@ -36,22 +42,10 @@ const LIMIT_LOCKS: &str = "select set_config('lock_timeout', (setting::integer +
     from pg_settings where name = 'deadlock_timeout'";
 
 /// The pause before the next attempt, of which up to as much again is random.
-const PAUSE: Duration = Duration::from_millis(50);
-const PAUSE_AFTER_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 const LOCK_TIMEOUT: &str = "55P03";
 const DEADLOCK: &str = "40P01";
-
-/// What an attempt to apply a migration led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    /// It is applied, or somebody else has applied it.
-    Done,
-    /// Another instance is at it.
-    NotItsTurn,
-    /// A transaction is open that uses the tables.
-    LockTimeout,
-}
 
 /// Applies the migrations that the database does not have. Where it has them all,
 /// nothing is written, so no right to write is needed.
@@ -63,68 +57,21 @@ enum Attempt {
 pub async fn apply(connection: &mut PgConnection) -> anyhow::Result<()> {
     let mut told = false;
     while !is_current(connection).await? {
-        let pause = match apply_next(connection).await? {
-            Attempt::Done => continue,
-            Attempt::NotItsTurn => PAUSE,
-            Attempt::LockTimeout => {
+        match apply_next(connection).await {
+            Ok(()) => {}
+            Err(error) if has_lost_the_wait(&error) => {
                 if !std::mem::replace(&mut told, true) {
                     warn!(
                         "the migrations wait for transactions that use public.services or \
                          public.pricings to end; trying again and again"
                     );
                 }
-                PAUSE_AFTER_LOCK_TIMEOUT
+                sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
             }
-        };
-        sleep(pause.mul_f64(1.0 + fastrand::f64())).await;
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
-}
-
-async fn is_current(connection: &mut PgConnection) -> anyhow::Result<bool> {
-    let found = look_around(connection).await?;
-    found.check()?;
-    if !found.has_list {
-        return Ok(false);
-    }
-    let applied = list::read(connection).await?;
-    if applied.is_empty() {
-        return Ok(false);
-    }
-    check_versions(connection, &applied).await?;
-    if pending(&applied).next().is_some() {
-        return Ok(false);
-    }
-    check_whole(connection).await?;
-    Ok(true)
-}
-
-/// Applies the first that is pending. Of several instances that start at once, one does
-/// so, while the others ask again and again whether it is their turn: an index that is
-/// built beside writers waits for every statement that runs, also for one that waits.
-async fn apply_next(connection: &mut PgConnection) -> anyhow::Result<Attempt> {
-    const LOCK: &str =
-        "select pg_try_advisory_lock(hashtextextended('space_events migrations', 0))";
-    const UNLOCK: &str =
-        "select pg_advisory_unlock(hashtextextended('space_events migrations', 0))";
-    let is_its_turn: bool = sqlx::query_scalar(LOCK).fetch_one(&mut *connection).await?;
-    if !is_its_turn {
-        return Ok(Attempt::NotItsTurn);
-    }
-    let attempt = apply_in_turn(connection).await;
-    // After an error the connection is closed, which unlocks too.
-    if attempt.is_ok() {
-        sqlx::query(UNLOCK).execute(connection).await?;
-    }
-    attempt
-}
-
-async fn apply_in_turn(connection: &mut PgConnection) -> anyhow::Result<Attempt> {
-    match apply_first_pending(connection).await {
-        Ok(()) => Ok(Attempt::Done),
-        Err(error) if has_lost_the_wait(&error) => Ok(Attempt::LockTimeout),
-        Err(error) => Err(error),
-    }
 }
 
 fn has_lost_the_wait(error: &anyhow::Error) -> bool {
@@ -135,68 +82,72 @@ fn has_lost_the_wait(error: &anyhow::Error) -> bool {
     matches!(code.as_deref(), Some(LOCK_TIMEOUT | DEADLOCK))
 }
 
-async fn apply_first_pending(connection: &mut PgConnection) -> anyhow::Result<()> {
+async fn is_current(connection: &mut PgConnection) -> anyhow::Result<bool> {
+    let found = look_around(connection).await?;
+    found.check()?;
+    if !found.has_list {
+        return Ok(false);
+    }
+    let applied = list::read(connection).await?;
+    if applied.is_empty() || earlier::are_applied(&applied, found.list_comment.as_deref())? {
+        return Ok(false);
+    }
+    check_versions(connection, &applied).await?;
+    if next_pending(&applied).is_some() {
+        return Ok(false);
+    }
+    check_whole(connection).await?;
+    Ok(true)
+}
+
+/// One step, in a transaction of its own: the first migration that is pending, or the list
+/// as it has to be before.
+async fn apply_next(connection: &mut PgConnection) -> anyhow::Result<()> {
     let mut tx = connection.begin_with(BEGIN).await?;
+    sqlx::query(WAIT_FOR_ITS_TURN).execute(&mut *tx).await?;
     sqlx::query(LIMIT_LOCKS).execute(&mut *tx).await?;
-    let outside = apply_within(&mut tx).await?;
-    tx.commit().await.context("apply the migrations")?;
-    let Some((migration, role)) = outside else {
-        return Ok(());
-    };
-    run_outside(connection, migration)
-        .await
-        .map_err(|error| explain(error, migration, &role))?;
-    let mut tx = connection.begin_with(BEGIN).await?;
-    list::insert(&mut tx, migration).await?;
-    let applied = list::read(&mut tx).await?;
-    list::comment(&mut tx, &applied).await?;
+    apply_within(&mut tx).await?;
     tx.commit().await.context("apply the migrations")
 }
 
-/// Applies the first that is pending in a transaction of its own; gives it back, with
-/// the role that runs it, and has done nothing, if it must not run in one.
-async fn apply_within(
-    tx: &mut PgConnection,
-) -> anyhow::Result<Option<(&'static Migration, String)>> {
+async fn apply_within(tx: &mut PgConnection) -> anyhow::Result<()> {
     let found = look_around(tx).await?;
     found.check()?;
+    let comment = found.list_comment.as_deref();
     let mut applied = if found.has_list {
         list::read(tx).await?
     } else {
         Applied::new()
     };
-    if !applied.is_empty() {
-        match pending(&applied).next() {
-            None => return Ok(None),
-            Some(migration) if migration.no_tx => return Ok(Some((migration, found.role))),
-            Some(_) => repair(tx).await?,
-        }
-    } else if found.has_list {
-        applied = list::recall(tx, found.list_comment.as_deref()).await?;
-    } else if found.has_schema {
-        list::create(tx).await?;
-        applied = list::move_here(tx).await?;
+    let is_copy = found.has_list && applied.is_empty();
+    if is_copy {
+        applied = list::recall(comment)?;
     }
-    let next = pending(&applied).next().filter(|next| !next.no_tx);
-    if let Some(migration) = next {
-        run(tx, migration)
-            .await
-            .map_err(|error| explain(error, migration, &found.role))?;
+    if earlier::are_applied(&applied, comment)? {
+        repair(tx).await?;
+        applied = replace_earlier(tx, &found.role).await?;
+    } else if is_copy {
+        list::insert_recalled(tx, &applied).await?;
+    } else if let Some(migration) = next_pending(&applied) {
+        repair(tx).await?;
+        run(tx, migration, &found.role).await?;
         if !found.has_schema {
             list::create(tx).await?;
         }
         list::insert(tx, migration).await?;
         applied.insert(migration.version, migration.checksum.to_vec());
+    } else {
+        return Ok(());
     }
     list::comment(tx, &applied).await?;
     expect(tx).await?;
-    Ok(None)
+    Ok(())
 }
 
-fn pending(applied: &Applied) -> impl Iterator<Item = &'static Migration> + use<'_> {
+fn next_pending(applied: &Applied) -> Option<&'static Migration> {
     MIGRATIONS
         .iter()
-        .filter(|migration| !applied.contains_key(&migration.version))
+        .find(|migration| !applied.contains_key(&migration.version))
 }
 
 /// What this program has is what was applied, and what it does not have lets it run.
@@ -229,57 +180,48 @@ async fn check_versions(connection: &mut PgConnection, applied: &Applied) -> any
     Ok(())
 }
 
-async fn run(connection: &mut PgConnection, migration: &Migration) -> sqlx::Result<()> {
-    sqlx::raw_sql(migration.sql.clone())
-        .execute(connection)
-        .await?;
-    Ok(())
+async fn run(tx: &mut PgConnection, migration: &Migration, role: &str) -> anyhow::Result<()> {
+    let ran = sqlx::raw_sql(migration.sql.clone()).execute(tx).await;
+    ran.map(drop).map_err(|error| {
+        let remedy = format!(
+            "as a role that may create in the database and in its schema public, or grant that \
+             to {role}"
+        );
+        explain(error, &format!("migration {}", migration.version), &remedy)
+    })
 }
 
-/// Runs the statements of a migration one by one, each in a transaction of its own. The
-/// migration may be repeated: what it does when it breaks off is done again.
-async fn run_outside(connection: &mut PgConnection, migration: &Migration) -> sqlx::Result<()> {
-    info!(
-        "migration {}: building indexes beside writers, which waits for transactions that are open",
-        migration.version
-    );
-    // Back to what the role has when the connection is given back.
-    let settings = "set statement_timeout = 0; set lock_timeout = 0; \
-        set default_transaction_read_only = off; set client_min_messages = warning";
-    sqlx::raw_sql(settings).execute(&mut *connection).await?;
-    for statement in migration.sql.as_str().split(";\n") {
-        if statement
-            .lines()
-            .all(|line| line.is_empty() || line.starts_with("--"))
-        {
-            continue;
-        }
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-            .execute(&mut *connection)
-            .await?;
+/// Puts the present migrations into the list, in the place of those from before 0.1.0.
+async fn replace_earlier(tx: &mut PgConnection, role: &str) -> anyhow::Result<Applied> {
+    let left = sqlx::raw_sql(earlier::LEAVE).execute(&mut *tx).await;
+    left.map_err(|error| {
+        let remedy = format!("as the role that owns the schema space_events, which {role} is not");
+        explain(error, "taking over a database from before 0.1.0", &remedy)
+    })?;
+    for migration in MIGRATIONS
+        .iter()
+        .filter(|one| one.version <= earlier::REPLACED_BY)
+    {
+        list::insert(tx, migration).await?;
     }
-    let settings = "reset statement_timeout; reset lock_timeout; \
-        reset default_transaction_read_only; reset client_min_messages";
-    sqlx::raw_sql(settings).execute(&mut *connection).await?;
-    Ok(())
+    info!("took over a database from before 0.1.0");
+    Ok(list::read(tx).await?)
 }
 
-fn explain(error: sqlx::Error, migration: &Migration, role: &str) -> anyhow::Error {
+fn explain(error: sqlx::Error, what: &str, remedy: &str) -> anyhow::Error {
     let why = match &error {
         sqlx::Error::Database(database) => database.message().to_owned(),
         error => error.to_string(),
     };
     let code = error.as_database_error().and_then(|error| error.code());
-    let remedy = match code.as_deref() {
-        Some("42501") => format!(
-            ": run `space-events migrate` once as a role that may create in the database and in \
-             its schema public, or grant that to {role}"
-        ),
+    match code.as_deref() {
+        Some("42501") => {
+            anyhow::anyhow!("{what}: {why}: run `space-events migrate` once {remedy}")
+        }
         // To be tried again.
-        Some(LOCK_TIMEOUT | DEADLOCK) => return error.into(),
-        _ => String::new(),
-    };
-    anyhow::anyhow!("migration {}: {why}{remedy}", migration.version)
+        Some(LOCK_TIMEOUT | DEADLOCK) => error.into(),
+        _ => anyhow::anyhow!("{what}: {why}"),
+    }
 }
 
 /// Puts capture back as it should be, before a migration builds on it.

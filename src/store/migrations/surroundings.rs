@@ -55,7 +55,13 @@ impl Surroundings {
         );
         if self.has_schema {
             ensure!(
-                self.has_tables || !self.has_list,
+                self.has_list,
+                "the schema space_events is there without its list of migrations: restore the \
+                 whole database from a dump, or, if another program has a schema of this name, \
+                 give space-events a database of its own"
+            );
+            ensure!(
+                self.has_tables,
                 "the tables public.services and public.pricings are gone, while the schema \
                  space_events is there: restore them from the same dump"
             );

@@ -1,45 +1,50 @@
--- Keys by organisation, and triggers that tell whose each change is.
+-- The functions that record changes of services and pricings in the journal. The next
+-- migration has the triggers that call them.
 --
--- The indexes are there already, so this takes a moment. That all pricings have a
--- service of their organisation is checked by the next migration, beside writers.
+-- They only record. Which event a change means, if any, is decided where the journal is
+-- read. For each table there are two: one for the rows that a statement changed, and one for
+-- a single row, where statement triggers do not fire.
+--
+-- Every trigger function is SECURITY DEFINER with a pinned search_path: a writer needs
+-- rights on the two tables alone, and an apply worker of logical replication has no
+-- search_path.
 
-lock table public.pricings in access exclusive mode;
--- A writer that holds services waits for pricings from now on. Before Postgres finds the
--- deadlock, and may end the writer, this one gives up.
-do $$
+-- What a pricing's change means depends on its service, so the service must not be enabled
+-- or disabled while the change is under way. Else a pricing that is added beside a service
+-- that is being enabled would be announced by neither. A change of a pricing locks its
+-- service's row FOR KEY SHARE (as the foreign key does at an insert); enabling or disabling
+-- a service locks it FOR UPDATE. Other updates of a service are not held up.
+create function space_events.hold_service() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
 begin
-    perform set_config('lock_timeout', (setting::integer * 2 / 5)::text, true)
-        from pg_settings
-        where name = 'deadlock_timeout';
+    perform from public.services where id = old.id for update;
+    return new;
 end
 $$;
-lock table public.services in access exclusive mode;
+comment on function space_events.hold_service() is 'Waits for the pricing changes of a service that is about to be enabled or disabled.';
 
-alter table public.pricings drop constraint pricings_service_name_fkey;
-alter table public.services drop constraint services_pkey;
-alter table public.services
-    add constraint services_pkey primary key using index services_name_organization_key;
-drop index public.services_name_case_key;
-alter index public.services_organization_name_case_key rename to services_name_case_key;
-alter table public.pricings drop constraint pricings_pkey;
-alter table public.pricings
-    add constraint pricings_pkey primary key using index pricings_version_organization_key;
-alter table public.pricings
-    add constraint pricings_service_name_fkey
-        foreign key (service_name, organization) references public.services (name, organization)
-        on update cascade
-        on delete cascade
-        not valid;
-
-alter table public.services
-    alter column organization set default coalesce(current_setting('space_events.organization', true), '');
-alter table public.pricings
-    alter column organization set default coalesce(current_setting('space_events.organization', true), '');
-
--- As in migration 0019, but for the organisation. A statement that changes pricings of
--- several organisations holds their services alone, not those of the same names in
--- others.
-create or replace function space_events.record_pricings() returns trigger
+-- There are two ways to record. Most statements change one row, for which preparing to join
+-- sets of rows takes longer than all else: so one row is read into variables. Any other
+-- number of rows is recorded by one statement. A session keeps its plan, whatever number of
+-- rows it was made for; a nested loop, good for a few rows, takes hours for a million. So it
+-- is planned without nested loops. JIT compilation costs more than it saves.
+--
+-- A statement may change pricings of several organisations. It locks their services alone,
+-- not those of the same names in other organisations.
+--
+-- Reading the journal takes a reader longer than all else between a commit and a client. So
+-- the notification of one changed pricing carries what the journal says of it. A reader uses
+-- that if nothing can have come between: if no transaction that had begun was still running
+-- at its last read, and no id was drawn since but this one. Else it reads the journal, as it
+-- does for an empty notification.
+--
+-- A writer beside which an older transaction runs sends an empty notification, since no
+-- reader could use what it would carry. So does a writer's second change: a transaction
+-- notifies twice at most. The longest names and versions take half of the 8,000 bytes that
+-- there are.
+create function space_events.record_pricings() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -182,8 +187,9 @@ begin
     return null;
 end
 $$;
+comment on function space_events.record_pricings() is 'Records the pricings that a statement changed.';
 
-create or replace function space_events.record_pricing() returns trigger
+create function space_events.record_pricing() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -218,11 +224,10 @@ begin
     return null;
 end
 $$;
+comment on function space_events.record_pricing() is 'Records one changed pricing, where statement triggers do not fire.';
 
-drop function space_events.record_service_change(text, boolean, boolean);
-
--- A service that moves is deleted for the one organisation and enabled for the other.
--- Its pricings follow by the foreign key, which is no change of theirs. Replication
+-- A service that moves to another organisation is deleted for the one and enabled for the
+-- other. Its pricings follow by the foreign key, which is no change of theirs. Replication
 -- brings them behind their service.
 create function space_events.record_service_change(
     organization_before text, organization_after text,
@@ -259,7 +264,7 @@ end
 $$;
 comment on function space_events.record_service_change(text, text, text, text, boolean, boolean) is 'Records one changed service, and the pricings that come back with it.';
 
-create or replace function space_events.record_services() returns trigger
+create function space_events.record_services() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     set enable_nestloop = off
@@ -282,8 +287,9 @@ begin
     return null;
 end
 $$;
+comment on function space_events.record_services() is 'Records the services that a statement enabled, disabled or deleted.';
 
-create or replace function space_events.record_service() returns trigger
+create function space_events.record_service() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -296,8 +302,12 @@ begin
     return null;
 end
 $$;
+comment on function space_events.record_service() is 'Records one changed service, where statement triggers do not fire.';
 
-create or replace function space_events.record_truncate() returns trigger
+-- TRUNCATE fires statement triggers alone, and what is about to vanish must be read before.
+-- Whether a pricing's service stays is known only after, since one TRUNCATE may empty both
+-- tables, in either order.
+create function space_events.record_truncate() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -331,62 +341,4 @@ begin
     return null;
 end
 $$;
-
-create function space_events.change_availability(organization text, service_name text, version text, availability text)
-    returns table (id bigint, name text, disabled boolean, created_at timestamptz, updated_at timestamptz, pricings json)
-    language plpgsql
-    set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    held record;
-begin
-    select s.id, s.name into held
-        from public.services s
-        where s.organization = $1
-        and space_events.case_folded(s.name) = space_events.case_folded($2)
-        and not s.disabled
-        for key share;
-    if not found then
-        return;
-    end if;
-    update public.pricings p
-        set availability = $4, updated_at = now()
-        where p.organization = $1 and p.service_name = held.name and p.version = $3 and p.availability <> $4;
-    if not found then
-        perform from public.pricings p
-            where p.organization = $1 and p.service_name = held.name and p.version = $3;
-        if not found then
-            return;
-        end if;
-    end if;
-    return query
-        select s.id, s.name, s.disabled, s.created_at, greatest(s.updated_at, listed.updated_at), listed.pricings
-        from public.services s
-        cross join lateral (
-            select max(p.updated_at) as updated_at,
-                json_agg(json_build_object(
-                    'id', p.id,
-                    'version', p.version,
-                    'availability', p.availability,
-                    'url', p.url) order by p.id) as pricings
-            from public.pricings p
-            where p.organization = s.organization and p.service_name = s.name) listed
-        where s.id = held.id;
-end
-$$;
-comment on function space_events.change_availability(text, text, text, text) is 'Archives or activates a pricing of an organisation, unless it is so already, and returns its service; no row if there is no such enabled service or no such pricing.';
-
--- For instances of before that still run beside.
-create or replace function space_events.change_availability(service_name text, version text, availability text)
-    returns table (id bigint, name text, disabled boolean, created_at timestamptz, updated_at timestamptz, pricings json)
-    language sql
-    set search_path = pg_catalog, pg_temp
-    as $$ select * from space_events.change_availability('', $1, $2, $3) $$;
-
--- A program of before would announce everything to everybody.
-create or replace function space_events.needs_migration() returns bigint
-    language sql immutable parallel safe
-    as 'select 24::bigint';
-
-select space_events.expect_capture();
+comment on function space_events.record_truncate() is 'Records what a TRUNCATE of services or pricings is about to remove.';
