@@ -27,10 +27,10 @@ use crate::http::requests::{self, REQUEST_ID};
 use crate::http::server;
 use crate::http::unread_body;
 use crate::journal::{CatchUp, JournalKey, ReplayBuffer, retention};
-use crate::operations::capture;
 use crate::operations::metrics::Metrics;
 use crate::operations::readiness::{self, Checks};
 use crate::operations::scrape::{self, Limits, ScrapeState};
+use crate::operations::{capture, memory};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, Outgoing, loopback};
 use crate::sockets::subscriber::Sources;
@@ -263,10 +263,12 @@ impl App {
             following.await;
             Ok(())
         });
+        let sessions = metrics.sessions();
         let keeping = retention::run(pool.clone(), config.retention, metrics, stop_feed.clone());
         let watching = capture::run(pool.clone(), stop_feed.clone());
+        let trimming = memory::run(move || sessions.get(), stop_feed.clone());
         tasks.spawn(async move {
-            tokio::join!(keeping, watching);
+            tokio::join!(keeping, watching, trimming);
             Ok(())
         });
         let stop_watch = stop_feed.clone();

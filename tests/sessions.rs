@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use space_events::config::Settings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -169,6 +169,34 @@ async fn sessions_that_are_invented_cost_no_memory() {
     }
     let added = resident_kb(program.id()).saturating_sub(before);
     assert!(added < 20 * 1024, "{added} KB");
+    program.signal("-TERM");
+    assert_eq!(program.wait(), Some(0));
+}
+
+/// More than the C library gives back by itself when they are gone.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_many_sessions_goes_back_to_the_system_when_they_are_gone() {
+    const SESSIONS: usize = 800;
+    space_events::http::open_files::raise_limit();
+    let database = Database::create().await;
+    let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
+    let address = program.address();
+    drop(Client::join(address, "40/pricings,").await);
+    let before = resident_kb(program.id());
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        clients.push(Client::join(address, "40/pricings,").await);
+    }
+    let most = resident_kb(program.id());
+    assert!(most > before + 8 * SESSIONS, "{before} KB, then {most} KB");
+    // They are counted every second.
+    sleep(Duration::from_secs(2)).await;
+    drop(clients);
+    wait_until("most of their memory is given back", async || {
+        resident_kb(program.id()) < before + (most - before) / 2
+    })
+    .await;
     program.signal("-TERM");
     assert_eq!(program.wait(), Some(0));
 }

@@ -6,3 +6,4 @@ pub mod scrape;
 pub mod capture;
 pub mod readiness;
 pub mod healthcheck;
+pub mod memory;
