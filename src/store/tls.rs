@@ -21,7 +21,9 @@ use std::task::{Context as TaskContext, Poll};
 use anyhow::{Context, bail};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -36,26 +38,12 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use super::database_url::options::{Options, must_be};
 use super::database_url::{InvalidDatabaseUrl, invalid};
 
-/// Whether a connection is encrypted, and what of the server's certificate is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Never encrypted: `disable`, `allow`, and every unix socket.
-    Off,
-    /// Encrypted, unchecked, if the server offers it; else plain: `prefer`.
-    Preferred,
-    /// Always encrypted, the certificate unchecked: `require`.
-    Unchecked,
-    /// Always encrypted; the certificate's chain is checked, its host name is not: `verify-ca`.
-    Chain,
-    /// Always encrypted; chain and host name are checked: `verify-full`.
-    ChainAndHost,
-}
-
 /// What TLS needs to know. Files are PEM and are read anew for each connection,
 /// so that a renewed certificate needs no restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsSettings {
-    pub(super) mode: TlsMode,
+    /// Never `Allow`, which sqlx takes for `Disable`.
+    pub(super) mode: PgSslMode,
     /// Certificates to trust beside those of the system.
     pub(super) root_cert: Option<PathBuf>,
     /// Our own certificate with its chain, and its unencrypted key, for servers that
@@ -74,25 +62,25 @@ impl TlsSettings {
         let word = options.or_variable("sslmode", "PGSSLMODE");
         let word = word.as_deref().unwrap_or(default);
         let mode = match word {
-            "disable" | "allow" => TlsMode::Off,
-            "prefer" => TlsMode::Preferred,
-            "require" if root_cert.is_some() && !system => TlsMode::Chain,
-            "require" => TlsMode::Unchecked,
-            "verify-ca" => TlsMode::Chain,
-            "verify-full" => TlsMode::ChainAndHost,
+            "disable" | "allow" => PgSslMode::Disable,
+            "prefer" => PgSslMode::Prefer,
+            "require" if root_cert.is_some() && !system => PgSslMode::VerifyCa,
+            "require" => PgSslMode::Require,
+            "verify-ca" => PgSslMode::VerifyCa,
+            "verify-full" => PgSslMode::VerifyFull,
             _ => {
                 let allowed = "one of disable, allow, prefer, require, verify-ca, verify-full";
                 return Err(must_be("sslmode", word, allowed));
             }
         };
         // Anyone can have a certificate of a public CA, so its chain alone says nothing.
-        if system && mode != TlsMode::ChainAndHost {
+        if system && !matches!(mode, PgSslMode::VerifyFull) {
             return Err(invalid(format!(
                 "sslrootcert=system needs sslmode=verify-full, not `{word}`"
             )));
         }
         let binds = binding == ChannelBinding::Require;
-        if binds && mode == TlsMode::Off {
+        if binds && matches!(mode, PgSslMode::Disable) {
             return Err(invalid(format!(
                 "channel_binding=require needs TLS, which sslmode={word} turns off"
             )));
@@ -103,7 +91,7 @@ impl TlsSettings {
             return Err(invalid("sslcert and sslkey must be given together"));
         }
         Ok(Self {
-            mode: if binds { TlsMode::ChainAndHost } else { mode },
+            mode: if binds { PgSslMode::VerifyFull } else { mode },
             root_cert: root_cert.filter(|_| !system).map(PathBuf::from),
             client_cert: cert.map(PathBuf::from).zip(key.map(PathBuf::from)),
         })
@@ -114,20 +102,14 @@ impl TlsSettings {
         match host {
             Host::Tcp(_) => self.clone(),
             Host::Unix(_) => Self {
-                mode: TlsMode::Off,
+                mode: PgSslMode::Disable,
                 ..self.clone()
             },
         }
     }
 
     pub(super) fn set(&self, options: PgConnectOptions) -> PgConnectOptions {
-        let options = options.ssl_mode(match self.mode {
-            TlsMode::Off => PgSslMode::Disable,
-            TlsMode::Preferred => PgSslMode::Prefer,
-            TlsMode::Unchecked => PgSslMode::Require,
-            TlsMode::Chain => PgSslMode::VerifyCa,
-            TlsMode::ChainAndHost => PgSslMode::VerifyFull,
-        });
+        let options = options.ssl_mode(self.mode);
         let options = match &self.root_cert {
             Some(path) => options.ssl_root_cert(path),
             // sqlx has taken PGSSLROOTCERT, which `sslrootcert=system` must outdo.
@@ -141,9 +123,9 @@ impl TlsSettings {
 
     pub(super) fn tokio_postgres_mode(&self) -> SslMode {
         match self.mode {
-            TlsMode::Off => SslMode::Disable,
-            TlsMode::Preferred => SslMode::Prefer,
-            TlsMode::Unchecked | TlsMode::Chain | TlsMode::ChainAndHost => SslMode::Require,
+            PgSslMode::Disable | PgSslMode::Allow => SslMode::Disable,
+            PgSslMode::Prefer => SslMode::Prefer,
+            PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => SslMode::Require,
         }
     }
 
@@ -156,13 +138,13 @@ impl TlsSettings {
     pub(super) async fn connector(&self) -> anyhow::Result<TlsConnector> {
         let provider = crypto_provider();
         let chain = match self.mode {
-            TlsMode::Off | TlsMode::Preferred | TlsMode::Unchecked => None,
-            TlsMode::Chain | TlsMode::ChainAndHost => Some(self.chain(&provider).await?),
+            PgSslMode::VerifyCa | PgSslMode::VerifyFull => Some(self.chain(&provider).await?),
+            _ => None,
         };
         let verifier = Verifier {
-            provider: Arc::clone(&provider),
+            algorithms: provider.signature_verification_algorithms,
             chain,
-            checks_host: self.mode == TlsMode::ChainAndHost,
+            checks_host: matches!(self.mode, PgSslMode::VerifyFull),
         };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -170,7 +152,7 @@ impl TlsSettings {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match &self.client_cert {
             // Not read where it cannot be used: the files may well be missing.
-            Some((cert, key)) if self.mode != TlsMode::Off => {
+            Some((cert, key)) if !matches!(self.mode, PgSslMode::Disable) => {
                 let chain = certificates("sslcert", cert).await?;
                 let key = PrivateKeyDer::from_pem_slice(&read("sslkey", key).await?)
                     .with_context(|| format!("no private key in sslkey `{}`", key.display()))?;
@@ -239,7 +221,7 @@ async fn certificates(option: &str, path: &Path) -> anyhow::Result<Vec<Certifica
 /// certificate's key is always checked.
 #[derive(Debug)]
 struct Verifier {
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
     /// None: any certificate will do.
     chain: Option<Arc<WebPkiServerVerifier>>,
     checks_host: bool,
@@ -272,8 +254,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, signature, algorithms)
+        verify_tls12_signature(message, cert, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -282,13 +263,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signature, algorithms)
+        verify_tls13_signature(message, cert, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

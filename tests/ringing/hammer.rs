@@ -168,9 +168,7 @@ struct Control {
 
 impl Control {
     async fn start(server: &Server) -> Self {
-        let url = server
-            .url
-            .parse::<space_events::store::database_url::DatabaseUrl>();
+        let url = space_events::store::database_url::DatabaseUrl::parse(&server.url);
         let (client, mut connection) = url
             .expect("a URL")
             .connect("test")

@@ -15,7 +15,7 @@ use crate::support::{Server, TestApp, wait_until};
 
 /// The texts of the notifications of a database.
 async fn listen(url: &str) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>) {
-    let url: DatabaseUrl = url.parse().expect("a URL");
+    let url = DatabaseUrl::parse(url).expect("a URL");
     let (client, mut connection) = url.connect("test").await.expect("Postgres answers");
     let (teller, told) = unbounded_channel();
     let driver = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -25,9 +25,7 @@ pub async fn serve() -> SocketAddr {
 
 /// Its routes.
 pub fn router() -> axum::Router {
-    let nowhere: DatabaseUrl = "postgres://nobody@127.0.0.1:1/nothing"
-        .parse()
-        .expect("a URL");
+    let nowhere = DatabaseUrl::parse("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
     rest::router(Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
         catch_up: Arc::new(CatchUp::new(

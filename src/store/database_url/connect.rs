@@ -65,11 +65,20 @@ impl DatabaseUrl {
         &self,
         application_name: &str,
     ) -> anyhow::Result<(Self, Client, Connection)> {
+        let mut hosts = self.hosts.clone();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            fastrand::shuffle(&mut hosts);
+        }
+        // The drivers' own limit is for the TCP connection alone: a server that accepts
+        // and says nothing would hold us for ever.
+        let limit = self.config.get_connect_timeout();
+        let limit = *limit.expect("a URL has a limit on connecting");
         let mut why: Option<anyhow::Error> = None;
-        for url in self.each_host() {
-            // The drivers' own limit is for the TCP connection alone: a server that
-            // accepts and says nothing would hold us for ever.
-            let limit = self.connect_timeout();
+        for host in hosts {
+            let url = Self {
+                hosts: vec![host],
+                ..self.clone()
+            };
             let connected = match timeout(limit, url.connect_to_host(application_name)).await {
                 Ok(connected) => connected,
                 Err(_) => Err(Unusable::Silent(limit).into()),
@@ -130,19 +139,6 @@ impl DatabaseUrl {
             _ => return Err(Unusable::Standby.into()),
         }
         Ok((client, connection))
-    }
-
-    /// The same database, at one host after another.
-    fn each_host(&self) -> Vec<Self> {
-        let mut hosts = self.hosts.clone();
-        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
-            fastrand::shuffle(&mut hosts);
-        }
-        let at = |host| Self {
-            hosts: vec![host],
-            ..self.clone()
-        };
-        hosts.into_iter().map(at).collect()
     }
 }
 

@@ -2,11 +2,12 @@
 //! libpq, and the environment behind them.
 
 use std::collections::HashMap;
-use std::num::NonZeroU16;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 
-use super::{InvalidDatabaseUrl, PORT, invalid};
+use super::{InvalidDatabaseUrl, PORT, invalid, located, parsed};
 
 const DEFAULT_PORT: u16 = 5432;
 
@@ -101,38 +102,33 @@ impl<'a> Options<'a> {
         given.filter(|value| !value.is_empty())
     }
 
-    /// The hosts and their ports as they stand in a URL: as in libpq, options come
-    /// before the address that is written there, and that before the environment.
-    pub(super) fn address(&self, written: &str) -> Result<String, InvalidDatabaseUrl> {
-        let encoded = |host| utf8_percent_encode(host, NON_ALPHANUMERIC).to_string();
-        let hosts: Vec<String> = match (self.given("host"), self.given("port")) {
-            (Some(hosts), _) => hosts.split(',').map(encoded).collect(),
-            (None, _) if written.is_empty() => {
-                let hosts = self.variable("PGHOST").unwrap_or_default();
-                hosts.split(',').map(encoded).collect()
+    /// The hosts and their ports: as in libpq, options come before the address that is
+    /// written in a URL, and that before the environment.
+    pub(super) fn hosts(&self, written: &str) -> Result<Vec<(Host, u16)>, InvalidDatabaseUrl> {
+        let mut address = Config::new();
+        match self.given("host") {
+            None if !written.is_empty() => address = parsed(written)?,
+            given => {
+                let hosts = given.or_else(|| self.variable("PGHOST"));
+                for host in hosts.unwrap_or_default().split(',') {
+                    address.host(host);
+                }
             }
-            (None, None) => return Ok(written.to_owned()),
-            (None, Some(_)) => written.split(',').map(without_port).collect(),
-        };
-        let ports = self.or_variable("port", "PGPORT").unwrap_or_default();
-        let ports: Vec<&str> = ports.split(',').collect();
+        }
+        let (hosts, mut ports) = (address.get_hosts(), address.get_ports().to_vec());
+        if ports.is_empty() || self.values.contains_key("port") {
+            let given = self.or_variable("port", "PGPORT").unwrap_or_default();
+            let port = |text: &str| match text {
+                "" => Ok(DEFAULT_PORT),
+                text => text.parse().map_err(|_| invalid(PORT)),
+            };
+            ports = given.split(',').map(port).collect::<Result<_, _>>()?;
+        }
         if ports.len() > 1 && ports.len() != hosts.len() {
             return Err(invalid("there must be one port, or as many as hosts"));
         }
-        let hosts = hosts.into_iter().zip(ports.into_iter().cycle());
-        let written = hosts.map(|(host, port)| match port {
-            "" => Ok(format!("{host}:{DEFAULT_PORT}")),
-            _ if port.parse::<NonZeroU16>().is_err() => Err(invalid(PORT)),
-            _ => Ok(format!("{host}:{port}")),
-        });
-        Ok(written.collect::<Result<Vec<_>, _>>()?.join(","))
-    }
-}
-
-fn without_port(host: &str) -> String {
-    match host.rsplit_once(':') {
-        Some((name, _)) if !host.ends_with(']') => name.to_owned(),
-        _ => host.to_owned(),
+        let hosts = hosts.iter().zip(ports.into_iter().cycle());
+        hosts.map(|(host, port)| located(host, port)).collect()
     }
 }
 
