@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::HERE;
 use crate::disk::{Disk, SlowFlushes};
-use crate::http::server::{Server, cpu_seconds_of_family};
+use crate::server::{Server, cpu_seconds_of_family};
 use crate::sql::Session;
 
 const TABLES: &str = include_str!("../../migrations/0001_services_and_pricings.sql");
