@@ -22,10 +22,8 @@ use crate::config::{Config, Database, Urls};
 use crate::feed::Feed;
 use crate::http::connection::LimitedListener;
 use crate::http::connection_limit::ConnectionLimit;
-use crate::http::open_files;
 use crate::http::requests::{self, REQUEST_ID};
-use crate::http::server;
-use crate::http::unread_body;
+use crate::http::{open_files, server, unread_body};
 use crate::journal::{CatchUp, JournalKey, ReplayBuffer, retention};
 use crate::operations::metrics::Metrics;
 use crate::operations::readiness::{self, Checks};
@@ -263,10 +261,9 @@ impl App {
             following.await;
             Ok(())
         });
-        let sessions = metrics.sessions();
+        let trimming = memory::run(metrics.sessions(), stop_feed.clone());
         let keeping = retention::run(pool.clone(), config.retention, metrics, stop_feed.clone());
         let watching = capture::run(pool.clone(), stop_feed.clone());
-        let trimming = memory::run(move || sessions.get(), stop_feed.clone());
         tasks.spawn(async move {
             tokio::join!(keeping, watching, trimming);
             Ok(())

@@ -7,7 +7,7 @@ use space_events::config::Settings;
 
 use crate::support::client::{in_short, position_of, since};
 use crate::support::postgres::{Session, new_directory, watch};
-use crate::support::{Client, Database, Program, Server, TestApp, wait_until};
+use crate::support::{Client, Database, Program, Server, TestApp, signal, wait_until};
 
 /// The message of the `connect_error` that a CONNECT is answered with.
 async fn refusal(address: SocketAddr, connect: &str) -> String {
@@ -382,14 +382,6 @@ async fn asking_where_the_journal_is_waits_for_no_page() {
     signal("-CONT", &readers);
     assert_eq!(status, 200, "{now}");
     app.stop().await;
-}
-
-fn signal(name: &str, processes: &[String]) {
-    let sent = std::process::Command::new("kill")
-        .arg(name)
-        .args(processes)
-        .status();
-    assert!(sent.expect("kill runs").success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

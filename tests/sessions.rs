@@ -163,11 +163,11 @@ async fn sessions_that_are_invented_cost_no_memory() {
         }
     };
     ask(0).await;
-    let before = resident_kb(program.id());
+    let before = program.resident_kib();
     for number in 1..REQUESTS {
         ask(number).await;
     }
-    let added = resident_kb(program.id()).saturating_sub(before);
+    let added = program.resident_kib().saturating_sub(before);
     assert!(added < 20 * 1024, "{added} KB");
     program.signal("-TERM");
     assert_eq!(program.wait(), Some(0));
@@ -177,37 +177,28 @@ async fn sessions_that_are_invented_cost_no_memory() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_of_many_sessions_goes_back_to_the_system_when_they_are_gone() {
-    const SESSIONS: usize = 800;
+    const SESSIONS: u64 = 800;
     space_events::http::open_files::raise_limit();
     let database = Database::create().await;
     let mut program = Program::start(&[("DATABASE_URL", &database.url)]);
     let address = program.address();
     drop(Client::join(address, "40/pricings,").await);
-    let before = resident_kb(program.id());
+    let before = program.resident_kib();
     let mut clients = Vec::new();
     for _ in 0..SESSIONS {
         clients.push(Client::join(address, "40/pricings,").await);
     }
-    let most = resident_kb(program.id());
+    let most = program.resident_kib();
     assert!(most > before + 8 * SESSIONS, "{before} KB, then {most} KB");
     // They are counted every second.
     sleep(Duration::from_secs(2)).await;
     drop(clients);
     wait_until("most of their memory is given back", async || {
-        resident_kb(program.id()) < before + (most - before) / 2
+        program.resident_kib() < before + (most - before) / 2
     })
     .await;
     program.signal("-TERM");
     assert_eq!(program.wait(), Some(0));
-}
-
-#[cfg(target_os = "linux")]
-fn resident_kb(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
-    let status = status.expect("a status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let size = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    size.expect("a size").trim().parse().expect("a number")
 }
 
 /// Opens a session by polling; whether there was a place for it.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -16,12 +17,12 @@ const WORTH_IT: i64 = 500;
 
 /// Gives memory back whenever many sessions have ended, until it is told to stop.
 /// `sessions` counts them.
-pub async fn run(sessions: impl Fn() -> i64, stop: CancellationToken) {
+pub async fn run(sessions: Gauge, stop: CancellationToken) {
     let mut most = 0;
     let watching = async {
         loop {
             sleep(INTERVAL).await;
-            let now = sessions();
+            let now = sessions.get();
             most = most.max(now);
             if most - now >= WORTH_IT {
                 most = now;

@@ -1,6 +1,5 @@
 //! What is open, slow, stuck or broken in the database holds up no more than it must.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -8,7 +7,7 @@ use reqwest::Method;
 
 use crate::support::client::{position_of, since};
 use crate::support::hearing::WENT_BACK;
-use crate::support::{Client, Database, Program, TestApp, wait_until};
+use crate::support::{Client, Database, Program, TestApp, signal, wait_until};
 
 /// The entries of the journal's indexes that were read so far: a measure of work that
 /// is the same on each machine. Counted once the program has gone.
@@ -98,7 +97,7 @@ async fn positions_are_checked_while_all_pages_are_stuck() {
     loop {
         for reader in readers().await {
             if !stuck.contains(&reader) {
-                signal("-STOP", &reader);
+                signal("-STOP", &[&reader]);
                 stuck.push(reader);
             }
         }
@@ -120,17 +119,12 @@ async fn positions_are_checked_while_all_pages_are_stuck() {
         assert!(why.contains(WENT_BACK), "{why}");
     }
     for reader in &stuck {
-        signal("-CONT", reader);
+        signal("-CONT", &[reader]);
     }
     for page in waiting {
         page.await.expect("no panic").expect("an answer");
     }
     app.stop().await;
-}
-
-fn signal(name: &str, process: &str) {
-    let sent = Command::new("kill").args([name, process]).status();
-    assert!(sent.expect("kill runs").success());
 }
 
 /// A newer version may write what this one does not know: guessing would announce what

@@ -4,12 +4,11 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use space_events::config::{Config, Settings};
 
 use crate::support::postgres::Session;
-use crate::support::{Database, TestApp};
+use crate::support::{Database, TestApp, wait_until};
 
 /// A database that the last build from before 0.1.0 has made, as pg_dump wrote it.
 const MADE_BEFORE: &str = concat!(
@@ -184,9 +183,10 @@ async fn writers_go_on_while_a_migration_waits_for_an_open_transaction() {
     let watched = async {
         // It waits, gives up so that writers go on, and waits again.
         for is_waiting in ["t", "f", "t", "f"] {
-            while database.sql(waits).await != [is_waiting] {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            wait_until("it waits, or gives up", async || {
+                database.sql(waits).await == [is_waiting]
+            })
+            .await;
         }
         stop.store(true, Ordering::Relaxed);
     };

@@ -15,8 +15,10 @@ pub mod server;
 pub mod standby;
 pub mod without_database;
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -117,6 +119,12 @@ impl TestApp {
             .expect("the program does not panic")
             .expect("the program stops well");
     }
+}
+
+/// Sends processes a signal such as `-TERM`.
+pub fn signal(name: &str, processes: &[impl AsRef<OsStr>]) {
+    let sent = Command::new("kill").arg(name).args(processes).status();
+    assert!(sent.expect("kill runs").success());
 }
 
 /// Waits until something is so; `what` says what, if it never is.

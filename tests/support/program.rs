@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::LIMIT;
+use super::{LIMIT, signal};
 
 /// The program, and the lines that it logs.
 pub struct Program {
@@ -93,22 +93,24 @@ impl Program {
     /// The most memory that it had resident so far, in MiB; where the system does
     /// not tell, 0.
     pub fn peak_resident_mib(&self) -> u64 {
+        self.status_kib("VmHWM:").map_or(0, |kib| kib / 1024)
+    }
+
+    /// The memory that it has resident, in KiB; only where the system tells.
+    pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:").expect("a size")
+    }
+
+    fn status_kib(&self, field: &str) -> Option<u64> {
         let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).unwrap_or_default();
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-            .map_or(0, |kib| kib / 1024)
+        let status = std::fs::read_to_string(path).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+        value.trim().strip_suffix(" kB")?.trim().parse().ok()
     }
 
     /// Sends a signal such as `-TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success());
+        signal(name, &[self.child.id().to_string()]);
     }
 
     /// Its process number.

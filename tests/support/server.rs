@@ -1,12 +1,12 @@
 //! A Postgres of one test: it can be stopped, crashed and started again.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 
 use embedded_postgres::EmbeddedPostgres;
 
 use super::postgres::{Session, new_directory, watch};
-use super::wait_for;
+use super::{signal, wait_for};
 
 /// A server with a database `space_events`, in a directory of its own.
 pub struct Server {
@@ -103,19 +103,15 @@ impl Server {
     /// None acts any more once the first is dead.
     fn kill_all(&self) {
         let postmaster = self.postmaster();
-        signal("-STOP", std::slice::from_ref(&postmaster));
+        // First, so that it begins no other.
+        signal("-STOP", &[&postmaster]);
         let children = format!("/proc/{postmaster}/task/{postmaster}/children");
         let children = std::fs::read_to_string(children).expect("its sessions");
-        let mut all: Vec<_> = children.split_whitespace().map(str::to_owned).collect();
-        all.push(postmaster);
+        let mut all: Vec<_> = children.split_whitespace().collect();
         signal("-STOP", &all);
+        all.push(&postmaster);
         signal("-KILL", &all);
     }
-}
-
-fn signal(name: &str, processes: &[String]) {
-    let sent = Command::new("kill").arg(name).args(processes).status();
-    assert!(sent.expect("kill runs").success());
 }
 
 async fn start(directory: &Path) -> EmbeddedPostgres {
