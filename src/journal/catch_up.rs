@@ -25,6 +25,7 @@ use super::position::Position;
 use super::reader::Reader;
 use super::recorded::Recorded;
 use super::replay_buffer::ReplayBuffer;
+use super::since::PositionRefused;
 use super::watermark::Watermark;
 use crate::organization::Organization;
 use crate::store::database_url::DatabaseUrl;
@@ -89,34 +90,6 @@ pub struct SharedPage {
     pub head: u64,
 }
 
-/// Why a client cannot go on from a position; SPACE's clients see the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PositionRefused {
-    /// It was never given out by this journal.
-    #[error("POSITION_INVALID: {0}")]
-    Invalid(&'static str),
-    /// What was seen there is not in the journal any more.
-    #[error(
-        "POSITION_INVALID: the journal went back since, as after a failover or a restored backup; read the state anew"
-    )]
-    WentBack,
-    /// What came after it is kept no more.
-    #[error("POSITION_EXPIRED: the journal does not go back to it any more; read the state anew")]
-    Expired,
-    /// The database is away: the client may try again.
-    #[error("UNAVAILABLE: the database is away; try again")]
-    Unavailable,
-}
-
-impl From<Gap> for PositionRefused {
-    fn from(gap: Gap) -> Self {
-        match gap {
-            Gap::Pruned => Self::Expired,
-            Gap::WentBack => Self::WentBack,
-        }
-    }
-}
-
 impl CatchUp {
     /// Connects when a page is asked for. `key` is the journal's.
     pub fn new(database: DatabaseUrl, key: JournalKey, replay_buffer: Arc<ReplayBuffer>) -> Self {
@@ -154,17 +127,6 @@ impl CatchUp {
         self.state().key = Arc::new(key);
     }
 
-    /// Reads a position that a client gave.
-    ///
-    /// # Errors
-    ///
-    /// [`PositionRefused::Invalid`].
-    pub fn decode(&self, text: &str) -> Result<Position, PositionRefused> {
-        Position::decode(text, &self.key()).ok_or(PositionRefused::Invalid(
-            "it was not given out by this database; read the state anew",
-        ))
-    }
-
     /// Checks that the journal still has what was seen at a position, and keeps all
     /// that came after it. However many ask at once, the database is asked a few
     /// times.
@@ -181,6 +143,23 @@ impl CatchUp {
             return Err(PositionRefused::WentBack);
         }
         Ok(bounds.leads_on_from(position)?)
+    }
+
+    /// The same for a client that would not try again by itself if it were refused:
+    /// while the database is away, what the feed knew last has to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`CatchUp::check`], but never [`PositionRefused::Unavailable`].
+    pub async fn check_or_ask_feed(&self, position: &Position) -> Result<(), PositionRefused> {
+        match self.check(position).await {
+            Err(PositionRefused::Unavailable) => {
+                let kept_from = self.replay_buffer.kept_from();
+                let is_kept = position.is_kept(kept_from.as_ref());
+                is_kept.then_some(()).ok_or(PositionRefused::Expired)
+            }
+            checked => checked,
+        }
     }
 
     /// Where the journal is now or later, and which of the rows with these ids it

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracing::{debug, error, warn};
 use utoipa::ToSchema;
 
-use crate::journal::catch_up::PositionRefused;
+use crate::journal::PositionRefused;
 
 /// A failed request: its status, and in `{"error": …}` one sentence.
 #[derive(Debug, thiserror::Error)]

@@ -18,9 +18,9 @@ use super::transactions::read_rows;
 use super::{Api, Error};
 use crate::event::{Code, Event, Reason};
 use crate::journal::batch::time_text;
-use crate::journal::catch_up::{PAGE_ROWS, PositionRefused};
+use crate::journal::catch_up::PAGE_ROWS;
 use crate::journal::translate::{Change, Enabled, Meaning, PricingRow};
-use crate::journal::{JournalKey, Position, Recorded};
+use crate::journal::{JournalKey, Position, PositionRefused, Recorded, Since};
 use crate::organization::Organization;
 use crate::store::{self, services::Availability};
 
@@ -204,7 +204,7 @@ async fn events(
             Error::Invalid(format!("the parameter `code` must be one of {codes}"))
         })?),
     };
-    let request = Request::read(&organization, &query, Order::Asc)?;
+    let request = Request::read(&api, &organization, &query, Order::Asc)?;
     let read = request
         .answer(&api, |row| match &row.meaning {
             Meaning::Event(event) => code.is_none_or(|code| event.code() == code),
@@ -256,7 +256,7 @@ async fn changes(
     Extension(organization): Extension<Organization>,
     query: QueryParams,
 ) -> Result<(EventPosition, Json<Changes>), Error> {
-    let request = Request::read(&organization, &query, Order::Desc)?;
+    let request = Request::read(&api, &organization, &query, Order::Desc)?;
     let read = request.answer(&api, |_| true).await?;
     let key = api.catch_up.key();
     let commit_times = read.commit_times(&api).await?;
@@ -328,7 +328,7 @@ impl RecordedChange {
 /// What to list.
 struct Request<'q> {
     organization: &'q Organization,
-    since: Option<&'q str>,
+    since: Since,
     limit: usize,
     order: Order,
     service: Option<&'q str>,
@@ -360,6 +360,7 @@ impl Read {
 
 impl<'q> Request<'q> {
     fn read(
+        api: &Api,
         organization: &'q Organization,
         query: &'q QueryParams,
         usual_order: Order,
@@ -386,7 +387,7 @@ impl<'q> Request<'q> {
         }
         Ok(Self {
             organization,
-            since: query.get("since"),
+            since: Since::parse(query.get("since"), &api.catch_up.key())?,
             limit,
             order,
             service,
@@ -401,18 +402,17 @@ impl<'q> Request<'q> {
     }
 
     async fn read_on(&self, api: &Api, keep: impl Fn(&Recorded) -> bool) -> Result<Read, Error> {
-        let mut place = match self.since {
-            None => api.catch_up.beginning().await.map_err(Error::Journal)?,
-            Some("") => api.catch_up.end().await.map_err(Error::Journal)?,
-            Some(since) => {
-                let position = api.catch_up.decode(since)?;
-                api.catch_up.check(&position).await?;
-                position
+        let mut place = match &self.since {
+            Since::Unsaid => api.catch_up.beginning().await.map_err(Error::Journal)?,
+            Since::Now => api.catch_up.end().await.map_err(Error::Journal)?,
+            Since::Position(position) => {
+                api.catch_up.check(position).await?;
+                position.clone()
             }
         };
         let service = self.service.map(str::to_lowercase);
         let mut rows: Vec<Recorded> = Vec::new();
-        let mut reached_now = self.since == Some("");
+        let mut reached_now = self.since == Since::Now;
         let mut page_rows = self.limit;
         while !reached_now && rows.len() < self.limit {
             let (page, found) = api
@@ -449,16 +449,13 @@ impl<'q> Request<'q> {
     }
 
     async fn read_back(&self, api: &Api, keep: impl Fn(&Recorded) -> bool) -> Result<Read, Error> {
-        let newest = match self.since {
-            None | Some("") => api.catch_up.end().await.map_err(Error::Journal)?,
-            Some(since) => {
-                let position = api.catch_up.decode(since)?;
-                match api.catch_up.check(&position).await {
-                    // What is kept no more is not listed.
-                    Ok(()) | Err(PositionRefused::Expired) => position,
-                    Err(refused) => return Err(refused.into()),
-                }
-            }
+        let newest = match &self.since {
+            Since::Unsaid | Since::Now => api.catch_up.end().await.map_err(Error::Journal)?,
+            Since::Position(position) => match api.catch_up.check(position).await {
+                // What is kept no more is not listed.
+                Ok(()) | Err(PositionRefused::Expired) => position.clone(),
+                Err(refused) => return Err(refused.into()),
+            },
         };
         let mut place = newest.clone();
         let mut rows = Vec::new();

@@ -32,8 +32,7 @@ use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
 use crate::http::connection_limit::ConnectionLimit;
-use crate::journal::Position;
-use crate::journal::catch_up::PositionRefused;
+use crate::journal::{PositionRefused, Since};
 use crate::operations::metrics::Ended;
 use crate::organization::Organization;
 use client::{Client, Positions};
@@ -355,39 +354,21 @@ impl Handshake {
         organization: Organization,
         auth: Option<&Value>,
     ) -> Result<(Asked, Subscription), Refusal> {
-        let replay_buffer = &self.sources.replay_buffer;
+        let Sources {
+            replay_buffer,
+            catch_up,
+            ..
+        } = &*self.sources;
         let filter = Filter::from_auth(organization, auth)?;
-        match auth.and_then(|auth| auth.get("since")) {
-            None | Some(Value::Null) => {
-                let subscription = Subscription::from_now(replay_buffer);
-                Ok(((Positions::Left, filter), subscription))
+        let (positions, subscription) = match Since::from_auth(auth, &catch_up.key())? {
+            Since::Unsaid => (Positions::Left, Subscription::from_now(replay_buffer)),
+            Since::Now => (Positions::Sent, Subscription::from_now(replay_buffer)),
+            Since::Position(position) => {
+                catch_up.check_or_ask_feed(&position).await?;
+                (Positions::Sent, Subscription::from_position(position))
             }
-            Some(Value::String(since)) if since.is_empty() => {
-                let subscription = Subscription::from_now(replay_buffer);
-                Ok(((Positions::Sent, filter), subscription))
-            }
-            Some(Value::String(since)) => {
-                let position = self.sources.catch_up.decode(since)?;
-                self.check(&position).await?;
-                let subscription = Subscription::from_position(position);
-                Ok(((Positions::Sent, filter), subscription))
-            }
-            Some(_) => Err(PositionRefused::Invalid("`since` must be a text").into()),
-        }
-    }
-
-    /// Whether all that came after a position can be sent. While the database is
-    /// away, what the feed knew last has to do: a client that is refused does not
-    /// try again by itself.
-    async fn check(&self, position: &Position) -> Result<(), PositionRefused> {
-        match self.sources.catch_up.check(position).await {
-            Err(PositionRefused::Unavailable) => {
-                let kept_from = self.sources.replay_buffer.kept_from();
-                let is_kept = position.is_kept(kept_from.as_ref());
-                is_kept.then_some(()).ok_or(PositionRefused::Expired)
-            }
-            checked => checked,
-        }
+        };
+        Ok(((positions, filter), subscription))
     }
 
     fn serve(&self, socket: SocketRef) {
