@@ -20,7 +20,7 @@ use super::recorded::{Recorded, RowChange};
 use super::watermark::Watermark;
 use super::witness::{Witness, WrittenRow};
 use crate::organization::Organization;
-use crate::store::journal::{BEFORE, LATER, NEWEST, NOW, REST, UNSEEN};
+use crate::store::journal::{BEFORE, KEY, LATER, NEWEST, NOW, REST, UNSEEN};
 
 /// Compiling and planning anew cost more than they save in statements that find a
 /// few rows by an index, whatever the parameters; and the branches come in order only
@@ -83,8 +83,7 @@ impl Reader {
     ///
     /// The connection is lost.
     pub async fn key(&self) -> anyhow::Result<JournalKey> {
-        let statement = "select key from space_events.journal";
-        let row = self.client.query_one(statement, &[]).await;
+        let row = self.client.query_one(KEY, &[]).await;
         let row = row.context("read the key of the journal")?;
         Ok(JournalKey::new(row.try_get("key")?))
     }

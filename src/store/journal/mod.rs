@@ -1,5 +1,5 @@
 //! The journal's housekeeping: which one it is, where it is now, how far back it
-//! goes; and the statements with which [`crate::journal`] reads it.
+//! goes; and the statements with which it is read.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,8 @@ pub const BEFORE: &str = include_str!("sql/before.sql");
 pub const LATER: &str = include_str!("sql/later.sql");
 /// The newest rows that a snapshot saw.
 pub const NEWEST: &str = include_str!("sql/newest.sql");
+/// The key of the journal.
+pub const KEY: &str = "select key from space_events.journal";
 /// Where the journal is now, and how far back it goes.
 pub const NOW: &str = include_str!("sql/now.sql");
 /// The rest of a batch.
@@ -115,9 +117,7 @@ pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<bool> {
 
 /// The key of the journal.
 pub async fn key(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<u8>> {
-    sqlx::query_scalar("select key from space_events.journal")
-        .fetch_one(executor)
-        .await
+    sqlx::query_scalar(KEY).fetch_one(executor).await
 }
 
 /// How the journal is.
