@@ -25,7 +25,7 @@ use crate::http::connection_limit::ConnectionLimit;
 use crate::http::requests::{self, REQUEST_ID};
 use crate::http::{open_files, server, unread_body};
 use crate::journal::{CatchUp, JournalKey, ReplayBuffer, retention};
-use crate::operations::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::operations::readiness::{self, Checks};
 use crate::operations::scrape::{self, Limits, ScrapeState};
 use crate::operations::{capture, memory};
@@ -220,7 +220,8 @@ impl App {
             replay_buffer: Arc::clone(&replay_buffer),
             faults: Arc::default(),
         };
-        let router = rest::router(api).merge(readiness::router(checks));
+        let router = rest::router(api, readiness::routes().into_openapi());
+        let router = router.merge(readiness::router(checks));
         let (router, sockets) = Sockets::mount(router, sources, &options);
         let state = ScrapeState {
             metrics: Arc::clone(&metrics),

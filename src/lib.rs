@@ -15,6 +15,7 @@ pub mod config;
 pub mod organization;
 pub mod api_key;
 pub mod event;
+pub mod metrics;
 pub mod store;
 pub mod journal;
 pub mod feed;

@@ -7,9 +7,8 @@ use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App};
-use crate::asking::{explain, tail};
+use crate::asking::{explain, healthcheck, tail};
 use crate::config::{Command, CommandLine, Config, given, listen_addresses, start_log};
-use crate::operations::healthcheck;
 use crate::panics;
 
 /// Runs the program as its command line and its environment say. What stops it is

@@ -13,7 +13,7 @@ use space_events::http::connection::LimitedListener;
 use space_events::http::connection_limit::ConnectionLimit;
 use space_events::http::server::{self, Limits};
 use space_events::http::unread_body;
-use space_events::operations::metrics::Metrics;
+use space_events::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::asking::reachable;
+use super::reachable;
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 const MAX_LINE_BYTES: u64 = 1024;

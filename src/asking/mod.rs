@@ -1,7 +1,8 @@
-//! Asks a running instance, as any client does: `space-events tail` and
-//! `space-events explain`.
+//! Asks a running instance, as any client does: `space-events tail`,
+//! `space-events explain` and `space-events healthcheck`.
 
 mod explain;
+pub mod healthcheck;
 mod tail;
 
 use std::io::Write as _;

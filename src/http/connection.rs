@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::connection_limit::{ConnectionLimit, Permit};
-use crate::operations::metrics::{Ended, Metrics};
+use crate::metrics::{Ended, Metrics};
 
 /// The pause after a connection could not be taken: descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

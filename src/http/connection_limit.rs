@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::operations::metrics::Refused;
+use crate::metrics::Refused;
 
 /// The permits for connections, or those for sessions. Clones share them.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, debug, error_span, info};
 
 use crate::api_key::KnownKey;
 use crate::http::connection::ConnectionInfo;
-use crate::operations::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::rest::Error;
 use crate::sockets;
 

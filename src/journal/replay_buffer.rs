@@ -24,7 +24,7 @@ use super::position::Position;
 use super::watermark::Watermark;
 use super::witness::Witness;
 use crate::event::Reason;
-use crate::operations::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// How many events are kept.
 const CAPACITY: usize = 8192;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::watermark::Snapshot;
-use crate::operations::metrics::Metrics;
+use crate::metrics::Metrics;
 use crate::store::journal::retention::{self, Expired};
 use crate::store::{self, Pool, Transaction};
 

@@ -1,9 +1,7 @@
-//! What operators see: what is counted, whether the program captures and announces,
-//! and whether it serves.
+//! What operators see: what is counted and how things are, and whether the program
+//! captures and announces.
 
-pub mod metrics;
 pub mod scrape;
 pub mod capture;
 pub mod readiness;
-pub mod healthcheck;
 pub mod memory;

@@ -24,8 +24,8 @@ use tracing::debug;
 
 use crate::api_key::{self, ApiKeys};
 use crate::journal::ReplayBuffer;
-use crate::operations::metrics::process::Process;
-use crate::operations::metrics::{Metrics, PREFIX};
+use crate::metrics::process::Process;
+use crate::metrics::{Metrics, PREFIX};
 use crate::rest::Error;
 use crate::sockets::Clients;
 use crate::store::journal::Vitals;

@@ -32,6 +32,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -65,8 +66,8 @@ pub struct Api {
 /// organisation that the path names.
 ///
 /// Everything that is answered is JSON, but for a pricing's file and the pages,
-/// and errors are `{"error": …}`.
-pub fn router(api: Api) -> Router {
+/// and errors are `{"error": …}`. `others` describes the routes that are not of here.
+pub fn router(api: Api, others: OpenApi) -> Router {
     let authorize = middleware::from_fn_with_state(api.clone(), api_key::authorize);
     let bound = middleware::from_fn_with_state(api.outgoing.clone(), outgoing::bound);
     let services = services::routes()
@@ -82,7 +83,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(healthcheck))
         .merge(events::routes())
         .merge(docs::routes());
-    let (router, document) = OpenApiRouter::with_openapi(openapi::outline())
+    let (router, document) = OpenApiRouter::with_openapi(openapi::outline(others))
         .nest("/api/v1", services.clone().merge(history).merge(public))
         // The same once more, as SPACE's documentation writes them, and as its dashboard
         // asks for them; described once.

@@ -22,7 +22,6 @@ use super::history::Order;
 use super::pricings::Format;
 use crate::api_key::Scope;
 use crate::http::requests::REQUEST_ID;
-use crate::operations::readiness;
 use crate::store::services::{Availability, NameOrder};
 
 /// The name of the scheme in which keys are sent.
@@ -158,8 +157,8 @@ too: `/api/v1/organizations/{organization}/services`, with 403 where it is not t
 `{\"error\": …}`, one sentence: a path that is not there with 404, a method that a path does not \
 know with 405. HEAD is answered as GET is, without a body.";
 
-/// What all of the document's parts are merged into.
-pub(super) fn outline() -> OpenApi {
+/// What all of the document's parts are merged into; `others` is there already.
+pub(super) fn outline(others: OpenApi) -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(
         info(title = "space-events", description = ABOUT),
@@ -178,7 +177,7 @@ pub(super) fn outline() -> OpenApi {
     )]
     struct Outline;
 
-    Outline::openapi().merge_from(readiness::routes().into_openapi())
+    Outline::openapi().merge_from(others)
 }
 
 /// Routes that ask for a key and for the database.

@@ -23,7 +23,7 @@ use super::session::{Probe, Session, Sessions};
 use super::websocket;
 use crate::api_key::API_KEY;
 use crate::http::connection::ConnectionInfo;
-use crate::operations::metrics::{Metrics, Refused};
+use crate::metrics::{Metrics, Refused};
 
 /// Between the packets of an answer; JSON never holds it as it is.
 const PACKET_SEPARATOR: u8 = 0x1e;

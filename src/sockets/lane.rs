@@ -26,7 +26,7 @@ use super::subscriber::{self, Sources, Subscription};
 use super::wire::Put;
 use crate::journal::replay_buffer::{Cursor, MOVE_ON};
 use crate::journal::{JournalEvent, JournalKey, Position};
-use crate::operations::metrics::Ended;
+use crate::metrics::Ended;
 
 /// How many events are written at a time.
 const CHUNK_EVENTS: usize = 1024;

@@ -33,7 +33,7 @@ use tracing::{debug, info};
 use crate::api_key::{self, ApiKeys};
 use crate::http::connection_limit::ConnectionLimit;
 use crate::journal::{PositionRefused, Since};
-use crate::operations::metrics::Ended;
+use crate::metrics::Ended;
 use crate::organization::Organization;
 use client::{Client, Positions};
 use engine::Engine;

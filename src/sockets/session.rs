@@ -15,7 +15,7 @@ use tokio::sync::futures::Notified;
 
 use super::link::Link;
 use crate::http::connection_limit::{ConnectionLimit, Permit};
-use crate::operations::metrics::Refused;
+use crate::metrics::Refused;
 
 /// The sessions that began with polling, by the id that their requests carry.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ use crate::journal::bounds::Gap;
 use crate::journal::catch_up::SharedPage;
 use crate::journal::replay_buffer::{Cursor, Missed};
 use crate::journal::{CatchUp, JournalEvent, Position, ReplayBuffer, Watermark};
-use crate::operations::metrics::{CatchUpCause, Ended, Metrics};
+use crate::metrics::{CatchUpCause, Ended, Metrics};
 
 /// How many events are taken, and written, at a time.
 const TAKE_EVENTS: usize = 64;

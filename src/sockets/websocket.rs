@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use crate::http::connection::LimitedListener;
     use crate::http::connection_limit::ConnectionLimit;
-    use crate::operations::metrics::Metrics;
+    use crate::metrics::Metrics;
     use crate::sockets::frames::push_position;
     use crate::sockets::link::Gone;
     use crate::sockets::session::Sessions;

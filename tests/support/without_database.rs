@@ -8,6 +8,7 @@ use std::time::Duration;
 use space_events::api_key::ApiKeys;
 use space_events::journal::bounds::JournalBounds;
 use space_events::journal::{CatchUp, JournalKey, ReplayBuffer};
+use space_events::operations::readiness;
 use space_events::rest::pricing_url::PricingFetcher;
 use space_events::rest::{self, Api};
 use space_events::store::Pool;
@@ -26,7 +27,7 @@ pub async fn serve() -> SocketAddr {
 /// Its routes.
 pub fn router() -> axum::Router {
     let nowhere = DatabaseUrl::parse("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
-    rest::router(Api {
+    let api = Api {
         pool: Pool::new(nowhere.clone(), Sessions::Kept, NonZeroU32::MIN).0,
         catch_up: Arc::new(CatchUp::new(
             nowhere,
@@ -40,5 +41,6 @@ pub fn router() -> axum::Router {
             Duration::from_secs(5),
         )),
         outgoing: rest::Outgoing::default(),
-    })
+    };
+    rest::router(api, readiness::routes().into_openapi())
 }
