@@ -281,14 +281,23 @@ async fn a_clock_that_was_ahead_does_not_stop_retention() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
-    // A server of its own: other transactions that were running when a position was
-    // given are taken for ones that may have changed something.
+    // A server of its own, on which nobody else writes while positions are given: a
+    // transaction in progress is taken for one that may have changed something.
     let directory = new_directory("quiet");
     let watchdog = watch(&directory);
     let data_dir = directory.to_str().expect("a path").to_owned();
-    let mut program = Program::start(&[("DATA_DIR", &data_dir), ("EVENT_RETENTION", "1s")]);
+    let mut program = Program::start(&[("DATA_DIR", &data_dir)]);
     let address = program.address();
     let database = Session::connect(&program.embedded_url()).await;
+    database.sql("alter system set autovacuum = off").await;
+    database.sql("select pg_reload_conf()").await;
+    wait_until("nobody else writes", async || {
+        let marked = "select count(*) from space_events.marks";
+        let vacuuming =
+            "select count(*) from pg_stat_activity where backend_type like 'autovacuum%'";
+        database.sql(marked).await == ["1"] && database.sql(vacuuming).await == ["0"]
+    })
+    .await;
     let mut client = Client::join(address, &since("")).await;
     database
         .sql("insert into services (name) values ('Zoom'); insert into pricings (service_name, version) values ('Zoom', '1'), ('Zoom', '2')")
@@ -301,6 +310,12 @@ async fn on_a_quiet_database_an_old_position_is_as_good_as_a_new_one() {
         .await;
     let last = client.next_frame().await;
     assert_eq!(in_short(&last), "DISABLED Zoom");
+    program.signal("-TERM");
+    assert_eq!(program.wait(), Some(0));
+
+    let mut program = Program::start(&[("DATA_DIR", &data_dir), ("EVENT_RETENTION", "1s")]);
+    let address = program.address();
+    let database = Session::connect(&program.embedded_url()).await;
     database.is_pruned().await;
     let mut back = Client::join(address, &since(&position_of(&last))).await;
     database

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use space_events::config::Settings;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::support::{Database, Hearing, Load, Proxy, Server, TestApp};
+use crate::support::{Database, Hearing, LIMIT, Load, Proxy, Server, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_terminated_all_the_time_lose_nothing() {
@@ -52,19 +52,12 @@ async fn half_open_connections_are_replaced_and_lose_nothing() {
     let rest_after = begun.elapsed();
     live.hears_more(1).await;
     let heard_after = begun.elapsed();
-    assert!(heard_after < Duration::from_secs(30), "{heard_after:?}");
     println!("half-open: REST answered after {rest_after:?}, events came after {heard_after:?}");
 
     // Nobody is served for a while, then everybody, on the old connections too.
     proxy.hold();
-    let begun = Instant::now();
-    let status = ask(&app, "/services").await;
-    assert_eq!(status, 503);
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
+    let refused = timeout(LIMIT, ask(&app, "/services")).await;
+    assert_eq!(refused.expect("in time"), 503);
     assert_eq!(ask(&app, "/api/v1/healthcheck").await, 200);
     assert_eq!(ask(&app, "/readyz").await, 503);
     proxy.resume();
