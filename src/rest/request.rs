@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::Error;
 
@@ -46,6 +47,29 @@ impl QueryParams {
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
     }
+
+    /// A parameter that is one of two words.
+    pub(super) fn choice<T>(&self, name: &str, words: [(&str, T); 2]) -> Result<Option<T>, Error> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let [(one, _), (other, _)] = &words;
+        let sentence = format!("the parameter `{name}` must be {one} or {other}");
+        let chosen = words.into_iter().find(|(word, _)| *word == text);
+        chosen.map_or(Err(Error::Invalid(sentence)), |(_, choice)| {
+            Ok(Some(choice))
+        })
+    }
+
+    /// A text that Postgres can be asked for.
+    pub(super) fn storable(&self, name: &str) -> Result<Option<&str>, Error> {
+        match self.get(name) {
+            Some(text) if text.contains('\0') => Err(Error::Invalid(format!(
+                "the parameter `{name}` holds the character U+0000"
+            ))),
+            text => Ok(text),
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
@@ -56,6 +80,14 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
             parts.uri.query().unwrap_or_default().as_bytes(),
         ))
     }
+}
+
+/// The oldest first, or the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Order {
+    Asc,
+    Desc,
 }
 
 /// The media type of the body: lower case, without parameters.
