@@ -5,6 +5,7 @@
 //! one statement, hence from one snapshot.
 
 mod services;
+mod service_body;
 mod pricings;
 mod history;
 mod events;

@@ -4,26 +4,23 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::Deserialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::OrConflict;
 use super::event_position::EventPosition;
 use super::openapi::{
     Conflict, Invalid, NotFound, Pricing2Yaml, PricingDocument, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
 use super::pricing_list::PricingList;
-use super::request::{PathParams, QueryParams};
-use super::services::{ServiceBody, ServicePath};
+use super::request::{Format, PathParams, PricingPath, QueryParams, ServicePath};
+use super::service_body::ServiceBody;
 use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
 use super::{Api, Error, request};
 use crate::http::pace::Pace;
 use crate::organization::Organization;
-use crate::store::pricings::{Found, NewPricing};
+use crate::store::pricings::Found;
 use crate::store::services::{Availability, Service, ServiceRow};
 use crate::store::{self, Transaction};
 
@@ -31,14 +28,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, add))
         .routes(routes!(show, set_availability, delete))
-}
-
-/// `/services/{serviceName}/pricings/{version}`
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PricingPath {
-    pub(super) service_name: String,
-    pub(super) version: String,
 }
 
 /// Lists the pricing documents of a service, oldest first.
@@ -60,11 +49,10 @@ pub(super) struct PricingPath {
 async fn list(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<ServicePath>,
+    PathParams(ServicePath { service_name }): PathParams<ServicePath>,
     query: QueryParams,
     pace: Option<Extension<Pace>>,
 ) -> Result<(EventPosition, Response), Error> {
-    let PathParams(ServicePath { service_name }) = path;
     let availability = availability(&query, "pricingStatus", Availability::Active)?;
     let (position, list) = read(&api, async |mut tx| {
         PricingList::read(&mut tx, &organization, &service_name, availability).await
@@ -102,14 +90,13 @@ async fn list(
 async fn add(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<ServicePath>,
+    PathParams(ServicePath { service_name }): PathParams<ServicePath>,
     upload: Upload,
 ) -> Result<(StatusCode, Json<ServiceBody>), Error> {
-    let PathParams(ServicePath { service_name }) = path;
     let service = write(&api.pool, Reach::FewRows, async |mut tx| {
         let service = locked(&mut tx, &organization, &service_name).await?;
         refuse_another_service(&mut tx, &service, &upload).await?;
-        insert(&mut tx, &service, &upload).await?;
+        upload.insert(&mut tx, &service).await?;
         let service = store::services::reread(&mut tx, &service).await?;
         Ok((tx, service))
     })
@@ -133,25 +120,6 @@ async fn refuse_another_service(
         "the pricing is one of `{saas_name}`, not of `{}`",
         service.name
     )))
-}
-
-/// Adds the pricing of an upload to a service that the transaction holds.
-pub(super) async fn insert(
-    tx: &mut Transaction,
-    service: &ServiceRow,
-    upload: &Upload,
-) -> Result<(), Error> {
-    let pricing = NewPricing {
-        version: &upload.document.version,
-        url: upload.url.as_deref(),
-        document: &upload.document.json,
-        source: &upload.source,
-    };
-    store::pricings::insert(tx, service, &pricing)
-        .await
-        .or_conflict("pricings_pkey", || {
-            format!("pricing `{}` already exists", pricing.version)
-        })
 }
 
 /// Reads a pricing document.
@@ -179,14 +147,10 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let PathParams(pricing) = path;
-    let wants_yaml = match query.get("format") {
+    let format = query.choice("format", [("json", Format::Json), ("yaml", Format::Yaml)])?;
+    let wants_yaml = match format {
         None => request::prefers_yaml(&headers),
-        Some("yaml") => true,
-        Some("json") => false,
-        Some(_) => {
-            let sentence = "the parameter `format` must be json or yaml";
-            return Err(Error::Invalid(sentence.to_owned()));
-        }
+        Some(format) => format == Format::Yaml,
     };
     let vary = [(header::VARY, "accept")];
     if wants_yaml {
@@ -204,15 +168,6 @@ async fn show(
     .await?;
     let document = found(document, service_name, version)?;
     Ok((vary, position, Json(document)).into_response())
-}
-
-/// How a pricing is answered.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "the query is read by hand")]
-pub(super) enum Format {
-    Json,
-    Yaml,
 }
 
 /// The file of a pricing, as it was uploaded.
@@ -277,8 +232,7 @@ async fn set_availability(
         version,
     }) = path;
     let availability = availability(&query, "availability", Availability::Archived)?;
-    let sends_json = request::media_type(request.headers())
-        .is_some_and(|media_type| request::is_json(&media_type));
+    let sends_json = request::sends_json(request.headers());
     let body = upload::read_body(request).await?;
     if sends_json && !body.is_empty() {
         request::parse_json(&body)?;
@@ -386,10 +340,7 @@ fn availability(
     name: &str,
     default: Availability,
 ) -> Result<Availability, Error> {
-    match query.get(name) {
-        None => Ok(default),
-        Some(text) => Availability::parse(text).ok_or_else(|| {
-            Error::Invalid(format!("the parameter `{name}` must be active or archived"))
-        }),
-    }
+    let words = [Availability::Active, Availability::Archived];
+    let chosen = query.choice(name, words.map(|word| (word.as_str(), word)))?;
+    Ok(chosen.unwrap_or(default))
 }

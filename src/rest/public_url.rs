@@ -11,9 +11,8 @@ use utoipa_axum::routes;
 
 use super::event_position::EventPosition;
 use super::openapi::{Invalid, NotFound};
-use super::pricings::{self, PricingPath};
-use super::request::PathParams;
-use super::{Api, Error};
+use super::request::{PathParams, PricingPath};
+use super::{Api, Error, pricings};
 use crate::organization::Organization;
 
 /// Set by a proxy that ends TLS.
@@ -51,10 +50,9 @@ struct PublicUrl {
 async fn show(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<PricingPath>,
+    PathParams(pricing): PathParams<PricingPath>,
     headers: HeaderMap,
 ) -> Result<(EventPosition, Json<PublicUrl>), Error> {
-    let PathParams(pricing) = path;
     let (position, _) = pricings::file(&api, &organization, &pricing).await?;
     let path = path_of(&pricing);
     let url = format!("{}{path}", origin(&headers));

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -28,6 +29,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
             Err(_) => Err(Error::bad_path()),
         }
     }
+}
+
+/// `/services/{serviceName}…`
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServicePath {
+    pub(super) service_name: String,
+}
+
+/// `/services/{serviceName}/pricings/{version}`
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PricingPath {
+    pub(super) service_name: String,
+    pub(super) version: String,
 }
 
 /// The parameters of the query. Of a repeated one the last counts, and unknown
@@ -90,6 +106,14 @@ pub(super) enum Order {
     Desc,
 }
 
+/// How a pricing is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Format {
+    Json,
+    Yaml,
+}
+
 /// The media type of the body: lower case, without parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
@@ -97,8 +121,8 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(essence.to_ascii_lowercase())
 }
 
-pub(super) fn is_json(media_type: &str) -> bool {
-    media_type == "application/json"
+pub(super) fn sends_json(headers: &HeaderMap) -> bool {
+    media_type(headers).as_deref() == Some("application/json")
 }
 
 pub(super) fn is_yaml(media_type: &str) -> bool {
@@ -119,29 +143,31 @@ pub(super) fn json_object(body: &Bytes) -> Result<serde_json::Map<String, Value>
 /// A text of a JSON object, if it is there.
 pub(super) fn text_field(
     object: &serde_json::Map<String, Value>,
-    field: &str,
+    name: &str,
 ) -> Result<Option<String>, Error> {
-    match object.get(field) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(Error::Invalid(format!(
-            "the field `{field}` must be a text"
-        ))),
-    }
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    field(object, name, "a text", text)
 }
 
 /// `true` or `false` of a JSON object, if it is there.
 pub(super) fn bool_field(
     object: &serde_json::Map<String, Value>,
-    field: &str,
+    name: &str,
 ) -> Result<Option<bool>, Error> {
-    match object.get(field) {
-        None => Ok(None),
-        Some(Value::Bool(value)) => Ok(Some(*value)),
-        Some(_) => Err(Error::Invalid(format!(
-            "the field `{field}` must be true or false"
-        ))),
-    }
+    field(object, name, "true or false", Value::as_bool)
+}
+
+fn field<T>(
+    object: &serde_json::Map<String, Value>,
+    name: &str,
+    kind: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let Some(value) = object.get(name) else {
+        return Ok(None);
+    };
+    let refused = || Error::Invalid(format!("the field `{name}` must be {kind}"));
+    read(value).ok_or_else(refused).map(Some)
 }
 
 /// Reads a JSON body.

@@ -3,9 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize, Serializer};
-use utoipa::ToSchema;
+use chrono::{DateTime, Utc};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,12 +13,13 @@ use super::openapi::{
     Conflict, Invalid, NotFound, Pricing2Yaml, ServiceChange, TooLarge, Unsupported, UploadForm,
     UploadUrl,
 };
-use super::request::{PathParams, QueryParams};
+use super::request::{PathParams, QueryParams, ServicePath};
+use super::service_body::ServiceBody;
 use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
-use super::{Api, Error, Message, pricings, request};
+use super::{Api, Error, Message, request};
 use crate::organization::Organization;
-use crate::store::services::{Availability, ListedPricing, NameOrder, Page, Service, ServiceRow};
+use crate::store::services::{NameOrder, Page, Service, ServiceRow};
 use crate::store::{self, Transaction};
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -30,96 +29,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list, create, prune))
         .routes(routes!(show, change, disable))
-}
-
-/// `/services/{serviceName}…`
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ServicePath {
-    pub(super) service_name: String,
-}
-
-/// A service as it is answered. A pricing is `{"url"}` if it was given by URL,
-/// else `{"id"}`; `archivedPricings` is left out while empty, but for the answer to
-/// a change of availability.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Service)]
-pub(super) struct ServiceBody {
-    id: i64,
-    name: String,
-    disabled: bool,
-    #[schema(value_type = BTreeMap<String, PricingSource>)]
-    active_pricings: Pricings,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = BTreeMap<String, PricingSource>, required = false)]
-    archived_pricings: Option<Pricings>,
-    #[serde(serialize_with = "with_milliseconds")]
-    #[schema(value_type = String, format = DateTime)]
-    created_at: DateTime<Utc>,
-    #[serde(serialize_with = "with_milliseconds")]
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: DateTime<Utc>,
-}
-
-impl From<Service> for ServiceBody {
-    fn from(service: Service) -> Self {
-        let mut body = Self::with_empty_lists(service);
-        body.archived_pricings = body
-            .archived_pricings
-            .filter(|Pricings(archived)| !archived.is_empty());
-        body
-    }
-}
-
-impl ServiceBody {
-    /// With `archivedPricings` even if there is none: SPACE answers a change of
-    /// availability so.
-    pub(super) fn with_empty_lists(service: Service) -> Self {
-        let (active, archived) = service
-            .pricings
-            .into_iter()
-            .partition(|pricing| pricing.availability == Availability::Active);
-        Self {
-            id: service.id,
-            name: service.name,
-            disabled: service.disabled,
-            active_pricings: Pricings(active),
-            archived_pricings: Some(Pricings(archived)),
-            created_at: service.created_at,
-            updated_at: service.updated_at,
-        }
-    }
-}
-
-/// An object with a key for each version, in the order in which they were added.
-struct Pricings(Vec<ListedPricing>);
-
-impl Serialize for Pricings {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|pricing| {
-            let source = pricing
-                .url
-                .as_deref()
-                .map_or(PricingSource::Id(pricing.id), PricingSource::Url);
-            (&pricing.version, source)
-        }))
-    }
-}
-
-/// Where a pricing came from: a URL, or else a file.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum PricingSource<'a> {
-    Id(i64),
-    Url(&'a str),
-}
-
-fn with_milliseconds<S: Serializer>(
-    time: &DateTime<Utc>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Lists the enabled services, or the disabled ones, by name.
@@ -175,36 +84,19 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
         0 => (page - 1).saturating_mul(limit),
         offset => offset,
     };
-    let order = match query.get("order") {
-        None | Some("asc") => NameOrder::Ascending,
-        Some("desc") => NameOrder::Descending,
-        Some(_) => {
-            return Err(Error::Invalid(
-                "the parameter `order` must be asc or desc".to_owned(),
-            ));
-        }
-    };
-    let disabled = match query.get("disabled") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => {
-            return Err(Error::Invalid(
-                "the parameter `disabled` must be true or false".to_owned(),
-            ));
-        }
-    };
-    let name_part = query.get("name").unwrap_or_default().to_owned();
-    if name_part.contains('\0') {
-        return Err(Error::Invalid(
-            "the parameter `name` holds the character U+0000".to_owned(),
-        ));
-    }
+    let order = [
+        ("asc", NameOrder::Ascending),
+        ("desc", NameOrder::Descending),
+    ];
+    let order = query.choice("order", order)?;
+    let disabled = query.choice("disabled", [("true", true), ("false", false)])?;
+    let name_part = query.storable("name")?;
     Ok(Page {
-        disabled,
-        name_part,
+        disabled: disabled.unwrap_or(false),
+        name_part: name_part.unwrap_or_default().to_owned(),
         skipped,
         limit,
-        order,
+        order: order.unwrap_or(NameOrder::Ascending),
     })
 }
 
@@ -223,9 +115,8 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
 async fn show(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<ServicePath>,
+    PathParams(ServicePath { service_name }): PathParams<ServicePath>,
 ) -> Result<(EventPosition, Json<ServiceBody>), Error> {
-    let PathParams(ServicePath { service_name }) = path;
     let (position, service) = read(&api, async |mut tx| {
         Ok(store::services::find(&mut tx, &organization, &service_name).await?)
     })
@@ -267,7 +158,7 @@ async fn create(
             Some(service) => service,
             None => enable_again(&mut tx, &organization, name, &upload.document.version).await?,
         };
-        pricings::insert(&mut tx, &service, &upload).await?;
+        upload.insert(&mut tx, &service).await?;
         let service = store::services::reread(&mut tx, &service).await?;
         Ok((tx, service))
     })
@@ -345,13 +236,10 @@ fn set_aside_as(version: &str, now: DateTime<Utc>) -> String {
 async fn change(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<ServicePath>,
+    PathParams(ServicePath { service_name }): PathParams<ServicePath>,
     request: Request,
 ) -> Result<Json<ServiceBody>, Error> {
-    let PathParams(ServicePath { service_name }) = path;
-    if !request::media_type(request.headers())
-        .is_some_and(|media_type| request::is_json(&media_type))
-    {
+    if !request::sends_json(request.headers()) {
         return Err(Error::UnsupportedMediaType(
             "a service is changed with application/json".to_owned(),
         ));
@@ -410,9 +298,8 @@ async fn apply(
 async fn disable(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<ServicePath>,
+    PathParams(ServicePath { service_name }): PathParams<ServicePath>,
 ) -> Result<StatusCode, Error> {
-    let PathParams(ServicePath { service_name }) = path;
     write(&api.pool, Reach::ManyRows, async |mut tx| {
         let service = store::services::lock_for_update(&mut tx, &organization, &service_name)
             .await?

@@ -10,9 +10,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use chrono::Utc;
 use pricing2yaml::PricingDocument;
 
+use super::error::OrConflict;
 use super::pricing_url::FetchError;
 use super::request::QueryParams;
 use super::{Api, Error, request};
+use crate::store::pricings::NewPricing;
+use crate::store::services::ServiceRow;
+use crate::store::{self, Transaction};
 
 /// The largest pricing, however it arrives.
 pub const MAX_PRICING_BYTES: usize = 2 * 1024 * 1024;
@@ -32,6 +36,27 @@ pub(super) struct Upload {
     pub(super) document: PricingDocument,
     pub(super) source: Bytes,
     pub(super) url: Option<String>,
+}
+
+impl Upload {
+    /// Adds the pricing to a service that the transaction holds.
+    pub(super) async fn insert(
+        &self,
+        tx: &mut Transaction,
+        service: &ServiceRow,
+    ) -> Result<(), Error> {
+        let pricing = NewPricing {
+            version: &self.document.version,
+            url: self.url.as_deref(),
+            document: &self.document.json,
+            source: &self.source,
+        };
+        store::pricings::insert(tx, service, &pricing)
+            .await
+            .or_conflict("pricings_pkey", || {
+                format!("pricing `{}` already exists", pricing.version)
+            })
+    }
 }
 
 impl FromRequest<Api> for Upload {
@@ -76,7 +101,7 @@ impl Received {
         match request::media_type(request.headers()).as_deref() {
             Some("multipart/form-data") => read_form(request).await.map(Self::File),
             Some(media_type) if request::is_yaml(media_type) => read_body(request).await.map(Self::File),
-            Some(media_type) if request::is_json(media_type) => {
+            Some("application/json") => {
                 let body = request::json_object(&read_body(request).await?)?;
                 url(request::text_field(&body, "pricing")?).map(Self::Url)
             }
