@@ -15,6 +15,8 @@ use crate::organization::Organization;
 
 /// The header that carries a key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// What a request hears that needs a key and has none of ours.
+pub const KEY_NEEDED: &str = "an API key is needed, in the header x-api-key";
 
 /// The key in the header `x-api-key`, read alike wherever one is asked for: none if
 /// there are two, or if it is not UTF-8.

@@ -11,7 +11,8 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{Access, first, print, shown};
-use crate::sockets::{NAMESPACE, PATH};
+use crate::http::requests::SOCKETS_PATH;
+use crate::sockets::NAMESPACE;
 
 /// How long it may take to connect and to be let in.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -82,7 +83,7 @@ pub async fn tail(addresses: &[SocketAddr], tail: &Tail) -> anyhow::Result<()> {
 
 /// Follows over one connection. `since` moves on with what was printed.
 async fn follow(address: SocketAddr, tail: &Tail, since: &mut String, joined: &mut bool) -> End {
-    let url = format!("ws://{address}{PATH}/?EIO=4&transport=websocket");
+    let url = format!("ws://{address}{SOCKETS_PATH}/?EIO=4&transport=websocket");
     let connected = timeout(TIME_LIMIT, connect_async(url)).await;
     let mut socket = match connected {
         Ok(Ok((socket, _))) => socket,

@@ -6,5 +6,7 @@ pub mod open_files;
 pub mod connection;
 pub mod pace;
 pub mod unread_body;
+pub mod failure;
+pub mod loopback;
 pub mod requests;
 pub mod server;

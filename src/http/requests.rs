@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
-use tracing::{Instrument as _, debug, error_span, info};
+use tracing::{Instrument as _, debug, error, error_span, info, warn};
 
 use crate::api_key::KnownKey;
 use crate::http::connection::ConnectionInfo;
+use crate::http::failure::{FAULT, UNAVAILABLE, failed};
 use crate::metrics::Metrics;
-use crate::rest::Error;
-use crate::sockets;
+
+/// Where clients of Socket.IO connect.
+pub const SOCKETS_PATH: &str = "/events";
 
 /// Names a request: in its answer, and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,7 +36,7 @@ const MAX_PATH_CHARS: usize = 256;
 pub fn without_trailing_slash<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
     let path = request.uri().path();
     let is_socket = path
-        .strip_prefix(sockets::PATH)
+        .strip_prefix(SOCKETS_PATH)
         .is_some_and(|rest| rest.starts_with('/'));
     let shorter = path.strip_suffix('/').filter(|rest| !rest.is_empty());
     if let Some(shorter) = shorter.filter(|_| !is_socket) {
@@ -73,10 +75,10 @@ async fn follow(
         let begun = Instant::now();
         let method = request.method().clone();
         let path = request.uri().path();
-        let is_socket = path.starts_with(sockets::PATH);
+        let is_socket = path.starts_with(SOCKETS_PATH);
         let route = match request.extensions().get::<MatchedPath>() {
             Some(route) => route.as_str().to_owned(),
-            None if is_socket => sockets::PATH.to_owned(),
+            None if is_socket => SOCKETS_PATH.to_owned(),
             None => "none".to_owned(),
         };
         let path: String = path.chars().take(MAX_PATH_CHARS).collect();
@@ -86,8 +88,15 @@ async fn follow(
         let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
         let mut response = match timeout(limit, answering).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) => Error::Panic.into_response(),
-            Err(_) => Error::DatabaseTimeout.into_response(),
+            Ok(Err(_)) => {
+                error!(error = "a handler panicked", "request failed");
+                failed(StatusCode::INTERNAL_SERVER_ERROR, FAULT)
+            }
+            Err(_) => {
+                let error = "the database did not answer in time";
+                warn!(error, "request refused: the database is away");
+                failed(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+            }
         };
         let took = begun.elapsed();
         let status = response.status().as_u16();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use prometheus_client::encoding::prometheus_text;
@@ -20,13 +20,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use socketioxide::TransportType;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, error};
 
-use crate::api_key::{self, ApiKeys};
+use crate::api_key::{self, ApiKeys, KEY_NEEDED};
+use crate::http::failure::{FAULT, failed};
 use crate::journal::ReplayBuffer;
 use crate::metrics::process::Process;
 use crate::metrics::{Metrics, PREFIX};
-use crate::rest::Error;
 use crate::sockets::Clients;
 use crate::store::journal::Vitals;
 use crate::store::{self, Pool};
@@ -71,7 +71,7 @@ pub fn router(state: ScrapeState) -> Router {
 
 async fn scrape(State(state): State<ScrapeState>, headers: HeaderMap) -> Response {
     if !state.keys.is_empty() && !knows_key(&state.keys, &headers) {
-        let mut response = Error::Unauthorized.into_response();
+        let mut response = failed(StatusCode::UNAUTHORIZED, KEY_NEEDED);
         response
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -94,7 +94,8 @@ async fn scrape(State(state): State<ScrapeState>, headers: HeaderMap) -> Respons
         .write(&mut text)
         .and_then(|()| state.write(database.as_ref(), &mut text));
     if let Err(error) = written {
-        return Error::Fault(error.into()).into_response();
+        error!(%error, "request failed");
+        return failed(StatusCode::INTERNAL_SERVER_ERROR, FAULT);
     }
     let headers = [
         (header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE),

@@ -3,13 +3,12 @@
 //! A failure becomes a response here and nowhere else, and here it is logged,
 //! once. What the database says never reaches a client.
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use tracing::{debug, error, warn};
-use utoipa::ToSchema;
 
+use crate::api_key::KEY_NEEDED;
+use crate::http::failure::{FAULT, UNAVAILABLE, failed};
 use crate::journal::PositionRefused;
 
 /// A failed request: its status, and in `{"error": …}` one sentence.
@@ -19,7 +18,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// 401: no key, or none of ours.
-    #[error("an API key is needed, in the header x-api-key")]
+    #[error("{KEY_NEEDED}")]
     Unauthorized,
     /// 403: the scope of the key is too small, or the request comes from elsewhere.
     #[error("{0}")]
@@ -58,9 +57,6 @@ pub enum Error {
     /// 503: the journal cannot be read.
     #[error("{0:#}")]
     Journal(anyhow::Error),
-    /// 500: the handler panicked.
-    #[error("a handler panicked")]
-    Panic,
     /// 500: a fault of ours.
     #[error(transparent)]
     Fault(anyhow::Error),
@@ -109,7 +105,7 @@ impl Error {
             | Self::DatabaseTimeout
             | Self::Journal(_)
             | Self::Position(PositionRefused::Unavailable) => return unavailable(),
-            Self::Panic | Self::Fault(_) => return fault(),
+            Self::Fault(_) => return fault(),
             Self::Database(error) => {
                 return match blame(error) {
                     Blame::Client(sentence) => (StatusCode::BAD_REQUEST, sentence.to_owned()),
@@ -127,18 +123,9 @@ impl Error {
     }
 }
 
-/// What every failed request is answered with.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Error)]
-pub(super) struct ErrorBody {
-    /// One sentence.
-    error: String,
-}
-
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, sentence) = self.answer();
-        let mut response = (status, Json(ErrorBody { error: sentence })).into_response();
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => error!(error = ?self, "request failed"),
             StatusCode::SERVICE_UNAVAILABLE => {
@@ -151,28 +138,19 @@ impl IntoResponse for Error {
                     }
                     _ => warn!(error, "request refused: the database is away"),
                 }
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
-        response
+        failed(status, sentence)
     }
 }
 
 fn unavailable() -> (StatusCode, String) {
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the database does not answer; try again in a moment".to_owned(),
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE.to_owned())
 }
 
 fn fault() -> (StatusCode, String) {
-    (
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the request failed through no fault of yours".to_owned(),
-    )
+    (StatusCode::INTERNAL_SERVER_ERROR, FAULT.to_owned())
 }
 
 /// Names what a named constraint refused.
@@ -279,6 +257,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header;
 
     #[test]
     fn every_failure_has_its_status() {
@@ -292,7 +271,6 @@ mod tests {
             (Error::Conflict("x".into()), 409),
             (Error::TooLarge("x".into()), 413),
             (Error::UnsupportedMediaType("x".into()), 415),
-            (Error::Panic, 500),
             (Error::Fault(anyhow::anyhow!("x")), 500),
             (Error::Database(sqlx::Error::RowNotFound), 500),
             (Error::Database(sqlx::Error::PoolTimedOut), 503),

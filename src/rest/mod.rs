@@ -18,7 +18,6 @@ mod public_url;
 mod transactions;
 mod event_position;
 mod api_key;
-pub mod loopback;
 mod error;
 mod openapi;
 mod docs;

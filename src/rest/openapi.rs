@@ -16,10 +16,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::Api;
 use super::api_key::needed_scope;
-use super::error::ErrorBody;
 use super::event_position::EventPosition;
 use super::request::{Format, Order};
 use crate::api_key::Scope;
+use crate::http::failure::ErrorBody;
 use crate::http::requests::REQUEST_ID;
 use crate::store::services::{Availability, NameOrder};
 

@@ -23,6 +23,7 @@ use super::session::{Probe, Session, Sessions};
 use super::websocket;
 use crate::api_key::API_KEY;
 use crate::http::connection::ConnectionInfo;
+use crate::http::requests::SOCKETS_PATH;
 use crate::metrics::{Metrics, Refused};
 
 /// Between the packets of an answer; JSON never holds it as it is.
@@ -52,7 +53,7 @@ impl fmt::Debug for Engine {
 pub async fn answer(State(engine): State<Engine>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let is_ours = path
-        .strip_prefix(super::PATH)
+        .strip_prefix(SOCKETS_PATH)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if !is_ours {
         return next.run(request).await;

@@ -32,6 +32,7 @@ use tracing::{debug, info};
 
 use crate::api_key::{self, ApiKeys};
 use crate::http::connection_limit::ConnectionLimit;
+use crate::http::requests::SOCKETS_PATH;
 use crate::journal::{PositionRefused, Since};
 use crate::metrics::Ended;
 use crate::organization::Organization;
@@ -43,8 +44,6 @@ use session::{Session, Sessions};
 use subscriber::{Sources, Subscription};
 use wire::Turn;
 
-/// Where Engine.IO answers.
-pub const PATH: &str = "/events";
 /// Where the events are.
 pub const NAMESPACE: &str = "/pricings";
 
@@ -96,7 +95,7 @@ impl Sockets {
     /// Adds Socket.IO to `router`.
     pub fn mount(router: Router, sources: Arc<Sources>, options: &Options) -> (Router, Self) {
         let builder = SocketIo::builder()
-            .req_path(PATH)
+            .req_path(SOCKETS_PATH)
             .with_parser(
                 ParserConfig::common()
                     .max_incoming_binaries(1)

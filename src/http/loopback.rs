@@ -7,11 +7,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::Error;
+use crate::http::failure::failed;
 
 /// Refuses with 403 what does not come from this machine, by each `Host` and
 /// `Origin` that the request has; for `axum::middleware::from_fn`, around
@@ -19,7 +19,7 @@ use super::Error;
 pub async fn guard(request: Request, next: Next) -> Response {
     match refusal(&request) {
         None => next.run(request).await,
-        Some(sentence) => Error::Forbidden(sentence.to_owned()).into_response(),
+        Some(sentence) => failed(StatusCode::FORBIDDEN, sentence),
     }
 }
 
