@@ -1,17 +1,18 @@
 //! The interface written down: OpenAPI for the requests, AsyncAPI for the events,
-//! and a page to read and try the former.
+//! and a page to read and try the former. The page has nothing from elsewhere: its
+//! script and style run by a nonce, and it speaks with this server alone.
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{Html, IntoResponse};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::page::Page;
 use crate::asyncapi;
+use crate::live_page::LOOK;
 
 /// The documents as they are answered.
 #[derive(Clone)]
@@ -62,8 +63,22 @@ async fn asyncapi(Extension(documents): Extension<Documents>) -> impl IntoRespon
     get, path = "/docs", operation_id = "showDocs", tag = "interface",
     responses((status = 200, description = "the page", body = String, content_type = "text/html")),
 )]
-async fn docs() -> Page {
-    Page(include_str!("docs_page.html"))
+async fn docs() -> impl IntoResponse {
+    let nonce = format!("{:032x}", fastrand::u128(..));
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
+    ];
+    // Nothing that anybody sends becomes a part of it.
+    let page = include_str!("docs_page.html")
+        .replace("{nonce}", &nonce)
+        .replace("{look}", LOOK)
+        .replace("{version}", env!("CARGO_PKG_VERSION"));
+    (headers, Html(page))
 }
 
 fn json(document: Bytes) -> impl IntoResponse {

@@ -21,7 +21,6 @@ mod api_key;
 mod error;
 mod openapi;
 mod docs;
-mod page;
 
 use std::sync::Arc;
 

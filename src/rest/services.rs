@@ -19,7 +19,7 @@ use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
 use super::{Api, Error, Message, request};
 use crate::organization::Organization;
-use crate::store::services::{NameOrder, Page, Service, ServiceRow};
+use crate::store::services::{NameOrder, Selection, Service, ServiceRow};
 use crate::store::{self, Transaction};
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -52,9 +52,9 @@ async fn list(
     Extension(organization): Extension<Organization>,
     query: QueryParams,
 ) -> Result<(EventPosition, Json<Vec<ServiceBody>>), Error> {
-    let page = page(&query)?;
+    let selection = selection(&query)?;
     let (position, services) = read(&api, async |mut tx| {
-        Ok(store::services::list(&mut tx, &organization, &page).await?)
+        Ok(store::services::list(&mut tx, &organization, &selection).await?)
     })
     .await?;
     let services = services.into_iter().map(ServiceBody::from).collect();
@@ -63,7 +63,7 @@ async fn list(
 
 /// Reads `name`, `page` (from 1), `offset` (in services), `limit`, `order` and `disabled`.
 /// An offset above zero counts instead of the page, as in SPACE.
-fn page(query: &QueryParams) -> Result<Page, Error> {
+fn selection(query: &QueryParams) -> Result<Selection, Error> {
     let number = |name: &str, least: i64, default: i64| match query.get(name) {
         None => Ok(default),
         Some(text) => match text.parse() {
@@ -91,7 +91,7 @@ fn page(query: &QueryParams) -> Result<Page, Error> {
     let order = query.choice("order", order)?;
     let disabled = query.choice("disabled", [("true", true), ("false", false)])?;
     let name_part = query.storable("name")?;
-    Ok(Page {
+    Ok(Selection {
         disabled: disabled.unwrap_or(false),
         name_part: name_part.unwrap_or_default().to_owned(),
         skipped,

@@ -102,7 +102,7 @@ pub enum NameOrder {
 
 /// Which services are listed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct Selection {
     /// The disabled ones; else the enabled ones.
     pub disabled: bool,
     /// A part of the name, whatever its case; empty for all.
@@ -136,13 +136,13 @@ macro_rules! select_service {
     };
 }
 
-/// The services of a page, ordered by name.
+/// The services that are selected, ordered by name.
 pub async fn list(
     tx: &mut Transaction,
     organization: &Organization,
-    page: &Page,
+    selection: &Selection,
 ) -> sqlx::Result<Vec<Service>> {
-    macro_rules! select_page {
+    macro_rules! select_in {
         ($order:literal) => {
             concat!(
                 select_service!(),
@@ -159,15 +159,15 @@ pub async fn list(
             )
         };
     }
-    let sql = match page.order {
-        NameOrder::Ascending => select_page!("asc"),
-        NameOrder::Descending => select_page!("desc"),
+    let sql = match selection.order {
+        NameOrder::Ascending => select_in!("asc"),
+        NameOrder::Descending => select_in!("desc"),
     };
     sqlx::query_as(sql)
-        .bind(&page.name_part)
-        .bind(page.skipped)
-        .bind(page.limit)
-        .bind(page.disabled)
+        .bind(&selection.name_part)
+        .bind(selection.skipped)
+        .bind(selection.limit)
+        .bind(selection.disabled)
         .bind(organization.as_str())
         .fetch_all(tx)
         .await
