@@ -287,7 +287,7 @@ impl Subscriber {
     /// Waits until something was published, or the client went over to a websocket.
     async fn wait(
         &self,
-        published: &mut watch::Receiver<u64>,
+        published: &mut watch::Receiver<()>,
         progress: Notified<'_>,
     ) -> Result<(), Gone> {
         let is_joining = matches!(&self.subscription.mode, Mode::Live(_, Some(_)));
