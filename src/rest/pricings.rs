@@ -13,14 +13,14 @@ use super::openapi::{
     UploadUrl,
 };
 use super::pricing_list::PricingList;
-use super::request::{Format, PathParams, PricingPath, QueryParams, ServicePath};
+use super::request::{Format, PathParams, QueryParams, ServicePath};
 use super::service_body::ServiceBody;
 use super::transactions::{Reach, read, write};
 use super::upload::{self, Upload};
 use super::{Api, Error, request};
 use crate::http::pace::Pace;
 use crate::organization::Organization;
-use crate::store::pricings::Found;
+use crate::store::pricings::{Found, PricingName};
 use crate::store::services::{Availability, Service, ServiceRow};
 use crate::store::{self, Transaction};
 
@@ -142,11 +142,10 @@ async fn refuse_another_service(
 async fn show(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<PricingPath>,
+    PathParams(name): PathParams<PricingName>,
     query: QueryParams,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let PathParams(pricing) = path;
     let format = query.choice("format", [("json", Format::Json), ("yaml", Format::Yaml)])?;
     let wants_yaml = match format {
         None => request::prefers_yaml(&headers),
@@ -154,19 +153,15 @@ async fn show(
     };
     let vary = [(header::VARY, "accept")];
     if wants_yaml {
-        let (position, file) = file(&api, &organization, &pricing).await?;
+        let (position, file) = file(&api, &organization, &name).await?;
         let media_type = [(header::CONTENT_TYPE, "application/yaml")];
         return Ok((vary, position, media_type, file).into_response());
     }
-    let PricingPath {
-        service_name,
-        version,
-    } = &pricing;
     let (position, document) = read(&api, async |mut tx| {
-        Ok(store::pricings::document(&mut tx, &organization, service_name, version).await?)
+        Ok(store::pricings::document(&mut tx, &organization, &name).await?)
     })
     .await?;
-    let document = found(document, service_name, version)?;
+    let document = found(document, &name)?;
     Ok((vary, position, Json(document)).into_response())
 }
 
@@ -174,28 +169,25 @@ async fn show(
 pub(super) async fn file(
     api: &Api,
     organization: &Organization,
-    pricing: &PricingPath,
+    name: &PricingName,
 ) -> Result<(EventPosition, Vec<u8>), Error> {
-    let PricingPath {
-        service_name,
-        version,
-    } = pricing;
     let (position, source) = read(api, async |mut tx| {
-        Ok(store::pricings::source(&mut tx, organization, service_name, version).await?)
+        Ok(store::pricings::source(&mut tx, organization, name).await?)
     })
     .await?;
-    let file = found(source, service_name, version)?.ok_or_else(|| {
+    let file = found(source, name)?.ok_or_else(|| {
         Error::NotFound(format!(
-            "file not found: pricing `{version}` has none; ask for application/json"
+            "file not found: pricing `{}` has none; ask for application/json",
+            name.version
         ))
     })?;
     Ok((position, file))
 }
 
-fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Error> {
+fn found<T>(found: Found<T>, name: &PricingName) -> Result<T, Error> {
     match found {
-        Found::NoService => Err(Error::no_service(service_name)),
-        Found::NoPricing => Err(Error::no_pricing(version)),
+        Found::NoService => Err(Error::no_service(&name.service_name)),
+        Found::NoPricing => Err(Error::no_pricing(&name.version)),
         Found::Pricing(value) => Ok(value),
     }
 }
@@ -223,14 +215,10 @@ fn found<T>(found: Found<T>, service_name: &str, version: &str) -> Result<T, Err
 async fn set_availability(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<PricingPath>,
+    PathParams(name): PathParams<PricingName>,
     query: QueryParams,
     request: Request,
 ) -> Result<Json<ServiceBody>, Error> {
-    let PathParams(PricingPath {
-        service_name,
-        version,
-    }) = path;
     let availability = availability(&query, "availability", Availability::Archived)?;
     let sends_json = request::sends_json(request.headers());
     let body = upload::read_body(request).await?;
@@ -238,14 +226,7 @@ async fn set_availability(
         request::parse_json(&body)?;
     }
     let service = write(&api.pool, Reach::OneStatement, async |mut tx| {
-        let service = change_availability(
-            &mut tx,
-            &organization,
-            &service_name,
-            &version,
-            availability,
-        )
-        .await?;
+        let service = change_availability(&mut tx, &organization, &name, availability).await?;
         Ok((tx, service))
     })
     .await?;
@@ -255,25 +236,23 @@ async fn set_availability(
 async fn change_availability(
     tx: &mut Transaction,
     organization: &Organization,
-    service_name: &str,
-    version: &str,
+    name: &PricingName,
     availability: Availability,
 ) -> Result<Service, Error> {
-    let changed =
-        store::pricings::change_availability(tx, organization, service_name, version, availability)
-            .await
-            .map_err(|error| match store::is_lost_connection(&error) {
-                // Whether it was done or not: the second time it is so already.
-                true => Error::Overtaken,
-                false => error.into(),
-            })?;
+    let changed = store::pricings::change_availability(tx, organization, name, availability)
+        .await
+        .map_err(|error| match store::is_lost_connection(&error) {
+            // Whether it was done or not: the second time it is so already.
+            true => Error::Overtaken,
+            false => error.into(),
+        })?;
     if let Some(service) = changed {
         return Ok(service);
     }
-    let service = store::services::find_any(tx, organization, service_name).await?;
+    let service = store::services::find_any(tx, organization, &name.service_name).await?;
     Err(match service {
-        Some(service) if !service.disabled => Error::no_pricing(version),
-        _ => Error::no_service(service_name),
+        Some(service) if !service.disabled => Error::no_pricing(&name.version),
+        _ => Error::no_service(&name.service_name),
     })
 }
 
@@ -294,15 +273,11 @@ async fn change_availability(
 async fn delete(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    path: PathParams<PricingPath>,
+    PathParams(name): PathParams<PricingName>,
 ) -> Result<StatusCode, Error> {
-    let PathParams(PricingPath {
-        service_name,
-        version,
-    }) = path;
     write(&api.pool, Reach::FewRows, async |mut tx| {
-        let service = locked(&mut tx, &organization, &service_name).await?;
-        delete_archived(&mut tx, &service, &version).await?;
+        let service = locked(&mut tx, &organization, &name.service_name).await?;
+        delete_archived(&mut tx, &service, &name.version).await?;
         store::services::touch(&mut tx, &service).await?;
         Ok((tx, ()))
     })

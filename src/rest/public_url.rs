@@ -11,9 +11,10 @@ use utoipa_axum::routes;
 
 use super::event_position::EventPosition;
 use super::openapi::{Invalid, NotFound};
-use super::request::{PathParams, PricingPath};
+use super::request::PathParams;
 use super::{Api, Error, pricings};
 use crate::organization::Organization;
+use crate::store::pricings::PricingName;
 
 /// Set by a proxy that ends TLS.
 const FORWARDED_PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -50,19 +51,19 @@ struct PublicUrl {
 async fn show(
     State(api): State<Api>,
     Extension(organization): Extension<Organization>,
-    PathParams(pricing): PathParams<PricingPath>,
+    PathParams(name): PathParams<PricingName>,
     headers: HeaderMap,
 ) -> Result<(EventPosition, Json<PublicUrl>), Error> {
-    let (position, _) = pricings::file(&api, &organization, &pricing).await?;
-    let path = path_of(&pricing);
+    let (position, _) = pricings::file(&api, &organization, &name).await?;
+    let path = path_of(&name);
     let url = format!("{}{path}", origin(&headers));
     Ok((position, Json(PublicUrl { path, url })))
 }
 
-fn path_of(pricing: &PricingPath) -> String {
-    let name = encoded(&pricing.service_name);
-    let version = encoded(&pricing.version);
-    format!("/api/v1/services/{name}/pricings/{version}?format=yaml")
+fn path_of(name: &PricingName) -> String {
+    let service_name = encoded(&name.service_name);
+    let version = encoded(&name.version);
+    format!("/api/v1/services/{service_name}/pricings/{version}?format=yaml")
 }
 
 /// A name as a part of a path.

@@ -38,14 +38,6 @@ pub(super) struct ServicePath {
     pub(super) service_name: String,
 }
 
-/// `/services/{serviceName}/pricings/{version}`
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PricingPath {
-    pub(super) service_name: String,
-    pub(super) version: String,
-}
-
 /// The parameters of the query. Of a repeated one the last counts, and unknown
 /// ones are as if they were not there.
 pub(super) struct QueryParams(Vec<(String, String)>);

@@ -4,6 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
+use pricing2yaml::PricingDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -156,7 +157,7 @@ async fn create(
     let service = write(&api.pool, Reach::ManyRows, async |mut tx| {
         let service = match store::services::insert(&mut tx, &organization, name).await? {
             Some(service) => service,
-            None => enable_again(&mut tx, &organization, name, &upload.document.version).await?,
+            None => enable_again(&mut tx, &organization, &upload.document).await?,
         };
         upload.insert(&mut tx, &service).await?;
         let service = store::services::reread(&mut tx, &service).await?;
@@ -171,9 +172,9 @@ async fn create(
 async fn enable_again(
     tx: &mut Transaction,
     organization: &Organization,
-    name: &str,
-    version: &str,
+    pricing: &PricingDocument,
 ) -> Result<ServiceRow, Error> {
+    let (name, version) = (&pricing.saas_name, &pricing.version);
     // An enabled one is not locked only to be refused.
     let known = store::services::find_any(tx, organization, name)
         .await?

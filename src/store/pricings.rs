@@ -4,6 +4,7 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::{FromRow, Row as _};
 
@@ -13,6 +14,16 @@ use crate::organization::Organization;
 
 /// The longest version, in characters: constraint `pricings_version_length`.
 pub const MAX_VERSION_CHARS: usize = 255;
+
+/// How a request names a pricing: the service in any case, and the version.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PricingName {
+    /// In any case.
+    pub service_name: String,
+    /// Unique within the service.
+    pub version: String,
+}
 
 /// A pricing to be added.
 #[derive(Debug)]
@@ -175,12 +186,11 @@ macro_rules! of_pricing {
 pub async fn document(
     tx: &mut Transaction,
     organization: &Organization,
-    service_name: &str,
-    version: &str,
+    name: &PricingName,
 ) -> sqlx::Result<Found<Option<Box<RawValue>>>> {
     let row = sqlx::query_as(concat!("select p.id, ", document!(), of_pricing!()))
-        .bind(service_name)
-        .bind(version)
+        .bind(&name.service_name)
+        .bind(&name.version)
         .bind(organization.as_str())
         .fetch_optional(tx)
         .await?;
@@ -191,12 +201,11 @@ pub async fn document(
 pub async fn source(
     tx: &mut Transaction,
     organization: &Organization,
-    service_name: &str,
-    version: &str,
+    name: &PricingName,
 ) -> sqlx::Result<Found<Option<Vec<u8>>>> {
     let row = sqlx::query_as(concat!("select p.id, p.source ", of_pricing!()))
-        .bind(service_name)
-        .bind(version)
+        .bind(&name.service_name)
+        .bind(&name.version)
         .bind(organization.as_str())
         .fetch_optional(tx)
         .await?;
@@ -262,14 +271,13 @@ pub async fn availability(
 pub async fn change_availability(
     tx: &mut Transaction,
     organization: &Organization,
-    service_name: &str,
-    version: &str,
+    name: &PricingName,
     availability: Availability,
 ) -> sqlx::Result<Option<Service>> {
     sqlx::query_as("select * from space_events.change_availability($1, $2, $3, $4)")
         .bind(organization.as_str())
-        .bind(service_name)
-        .bind(version)
+        .bind(&name.service_name)
+        .bind(&name.version)
         .bind(availability.as_str())
         .fetch_optional(tx)
         .await
