@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
+use crate::http::requests::SOCKETS_PATH;
 use crate::live_page;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -33,7 +34,7 @@ struct Status {
 async fn status() -> Json<Status> {
     Json(Status {
         status: "running",
-        path: "/events",
+        path: SOCKETS_PATH,
         namespace: "/pricings",
         event: "message",
     })

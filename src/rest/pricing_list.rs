@@ -201,7 +201,7 @@ impl Reading {
     async fn documents(&self, piece: &[Later]) -> anyhow::Result<Vec<u8>> {
         let ids: Vec<i64> = piece.iter().map(|later| later.id).collect();
         let rows = read_rows(&self.pool, async |mut tx| {
-            store::pricings::read(&mut tx, &ids).await
+            Ok(store::pricings::read(&mut tx, &ids).await?)
         })
         .await?;
         ensure!(rows.len() == piece.len(), "a pricing is gone");

@@ -50,8 +50,7 @@ pub(super) async fn read<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
-    with_retries(USUAL_LIMIT, async || {
-        let mut tx = store::begin_read(&api.pool).await?;
+    read_rows(&api.pool, async |mut tx| {
         let position = EventPosition::of_snapshot(&mut tx, &api.catch_up).await?;
         Ok((position, work(tx).await?))
     })
@@ -64,11 +63,10 @@ pub(super) async fn read_rows<T, F>(
     work: impl Fn(Transaction) -> F,
 ) -> Result<T, Error>
 where
-    F: Future<Output = sqlx::Result<T>>,
+    F: Future<Output = Result<T, Error>>,
 {
     with_retries(USUAL_LIMIT, async || {
-        let tx = store::begin_read(pool).await?;
-        Ok(work(tx).await?)
+        work(store::begin_read(pool).await?).await
     })
     .await
 }

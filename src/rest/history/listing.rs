@@ -84,7 +84,7 @@ impl<'q> Listing<'q> {
         if !xids.is_empty() {
             let xids = Vec::from_iter(xids);
             listed.commit_times = read_rows(&api.pool, async |mut tx| {
-                store::journal::commit_times(&mut tx, &xids).await
+                Ok(store::journal::commit_times(&mut tx, &xids).await?)
             })
             .await?;
         }
