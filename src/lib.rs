@@ -10,8 +10,7 @@
 //! 4. The [`rest`] handlers are one writer among others: they meet the feed in
 //!    Postgres, and nowhere else.
 
-// In the order of the flow.
-pub mod config;
+// In the order of the flow: each uses only those above it.
 pub mod organization;
 pub mod api_key;
 pub mod event;
@@ -19,13 +18,14 @@ pub mod metrics;
 pub mod store;
 pub mod journal;
 pub mod feed;
-pub mod sockets;
-pub mod rest;
-pub mod asyncapi;
-mod live_page;
 pub mod http;
+pub mod sockets;
+mod live_page;
+pub mod asyncapi;
+pub mod rest;
 pub mod operations;
-pub mod app;
 pub mod asking;
+pub mod config;
+pub mod app;
 pub mod panics;
 pub mod process;

@@ -40,6 +40,7 @@ mod metrics;
 mod migrations;
 mod poolers;
 mod organizations;
+mod parts;
 mod positions;
 mod replication;
 mod rest;
