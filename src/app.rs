@@ -31,8 +31,7 @@ use crate::operations::scrape::{self, Limits, ScrapeState};
 use crate::operations::{capture, memory};
 use crate::rest::pricing_url::PricingFetcher;
 use crate::rest::{self, Api, Outgoing};
-use crate::sockets::subscriber::Sources;
-use crate::sockets::{self, Sockets};
+use crate::sockets::{self, Sockets, Sources};
 use crate::store::database_url::DatabaseUrl;
 use crate::store::{self, Pool, preflight};
 

@@ -33,7 +33,7 @@ const BOUNDS_US: [u64; 17] = [
 
 /// A histogram of times, without a lock. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Latency(Arc<Times>);
+pub(super) struct Latency(Arc<Times>);
 
 #[derive(Debug, Default)]
 struct Times {
@@ -45,12 +45,12 @@ struct Times {
 
 impl Latency {
     /// Counts a time.
-    pub fn observe(&self, took: Duration) {
+    pub(super) fn observe(&self, took: Duration) {
         self.observe_us(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Counts the time between two moments; none if they are the other way round.
-    pub fn observe_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) {
+    pub(super) fn observe_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) {
         let took_us = to.signed_duration_since(from).num_microseconds();
         self.observe_us(took_us.unwrap_or(0).max(0).unsigned_abs());
     }

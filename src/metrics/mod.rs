@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use latency::Latency;
+use latency::Latency;
 
 use crate::event::{Event, Reason};
 
@@ -426,9 +426,10 @@ impl Metrics {
         self.answers.get_or_create(&answer).inc();
     }
 
-    /// Where the time until a change is written to a client is counted.
-    pub fn change_to_write(&self) -> &Latency {
-        &self.change_to_write
+    /// A frame was written to a client on a websocket; when the row of its first event
+    /// changed.
+    pub fn written(&self, changed_at: DateTime<Utc>) {
+        self.change_to_write.observe_between(changed_at, Utc::now());
     }
 }
 

@@ -54,9 +54,9 @@ impl Client {
         socket: SocketRef,
         session: Arc<Session>,
         turn: Turn,
-        asked: (Positions, Filter),
+        positions: Positions,
+        filter: Filter,
     ) -> Self {
-        let (positions, filter) = asked;
         Self {
             socket,
             session,

@@ -8,10 +8,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use chrono::Utc;
 use socketioxide::socket::Sid;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
@@ -19,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use super::chunk::Chunk;
 use super::client::{Client, Positions, position_frame};
-use super::frames;
 use super::link::Gone;
-use super::subscriber::{self, Sources, Subscription};
+use super::subscription::Subscription;
 use super::wire::Put;
+use super::{Sources, subscriber};
+use crate::journal::Position;
 use crate::journal::replay_buffer::{Cursor, MOVE_ON};
-use crate::journal::{JournalEvent, JournalKey, Position};
 use crate::metrics::Ended;
 
 /// How many events are written at a time.
@@ -78,7 +77,7 @@ impl Lane {
     /// # Errors
     ///
     /// The client is gone, or the lane has ended.
-    pub fn join(&self, client: &Arc<Client>, next: u64) -> Result<bool, Gone> {
+    pub(super) fn join(&self, client: &Arc<Client>, next: u64) -> Result<bool, Gone> {
         let mut state = self.lock();
         let cursor = state.cursor.as_ref().ok_or(Gone)?;
         // Whoever is gone was looked for here before, or will be.
@@ -95,7 +94,7 @@ impl Lane {
     }
 
     /// Lets a client go, if it is in.
-    pub fn leave(&self, id: Sid) {
+    pub(super) fn leave(&self, id: Sid) {
         let left = {
             let mut state = self.lock();
             let left = state.clients.remove(&id);
@@ -145,14 +144,9 @@ impl Lane {
             };
             if let Some(last) = taken.events.last() {
                 let behind = last.position();
-                let chunk = Chunk {
-                    first: next,
-                    events: taken.events,
-                    before: std::mem::replace(&mut place, behind),
-                    key: self.sources.catch_up.key(),
-                    plain: OnceLock::new(),
-                    told: OnceLock::new(),
-                };
+                let before = std::mem::replace(&mut place, behind);
+                let key = self.sources.catch_up.key();
+                let chunk = Chunk::new(next, taken.events, before, key);
                 self.write(Arc::new(chunk)).await;
             }
             if let Some(seen) = taken.place {
@@ -236,8 +230,7 @@ impl Lane {
         match put {
             Put::Whole => {
                 if let Some(first) = heard.first {
-                    let written = self.sources.metrics.change_to_write();
-                    written.observe_between(first.changed_at, Utc::now());
+                    self.sources.metrics.written(first.changed_at);
                 }
             }
             Put::Part | Put::Full | Put::NotYet => {
@@ -293,7 +286,7 @@ impl Lane {
     }
 
     /// Has a client served by a task of its own.
-    pub fn serve(self: &Arc<Self>, client: Arc<Client>, subscription: Subscription) {
+    pub(super) fn serve(self: &Arc<Self>, client: Arc<Client>, subscription: Subscription) {
         let lane = Arc::clone(self);
         self.tasks
             .spawn(subscriber::serve(client, subscription, lane));
@@ -313,112 +306,5 @@ impl Lane {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is written at a time.
-struct Chunk {
-    /// The number of the first event.
-    first: u64,
-    events: Vec<Arc<JournalEvent>>,
-    /// The place before the first event.
-    before: Position,
-    key: Arc<JournalKey>,
-    plain: OnceLock<Frames>,
-    /// With positions.
-    told: OnceLock<Frames>,
-}
-
-/// The frames of all events of a chunk, and where each ends.
-struct Frames {
-    bytes: Bytes,
-    ends: Vec<usize>,
-}
-
-/// What of a chunk a client hears.
-#[derive(Default)]
-struct Heard<'c> {
-    count: usize,
-    first: Option<&'c JournalEvent>,
-    last: Option<&'c JournalEvent>,
-}
-
-impl Chunk {
-    fn end(&self) -> u64 {
-        self.first + self.events.len() as u64
-    }
-
-    /// The place before the event of a number.
-    fn place(&self, next: u64) -> Position {
-        let before = self.index(next).checked_sub(1);
-        let last = before.and_then(|index| self.events.get(index));
-        last.map_or_else(|| self.before.clone(), |last| last.position())
-    }
-
-    fn index(&self, number: u64) -> usize {
-        usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX)
-    }
-
-    /// Writes to a client what it hears of it, and has not heard.
-    fn put(&self, client: &Client) -> (Put, Heard<'_>) {
-        let frames = self.frames(client.positions);
-        let from = self.index(client.next());
-        let mut heard = Heard::default();
-        // What is heard in one piece is not copied.
-        let mut pieces: Vec<(usize, usize)> = Vec::new();
-        for (index, event) in self.events.iter().enumerate().skip(from) {
-            if !client.hears(event) {
-                continue;
-            }
-            heard.count += 1;
-            heard.first.get_or_insert(event);
-            heard.last = Some(event);
-            match pieces.last_mut() {
-                Some((_, end)) if *end == index => *end = index + 1,
-                _ => pieces.push((index, index + 1)),
-            }
-        }
-        let put = match pieces.as_slice() {
-            [] => Put::Whole,
-            [(begin, end)] => client.put(&frames.slice(*begin, *end)),
-            pieces => {
-                let pieces = pieces.iter();
-                let slices: Vec<Bytes> = pieces.map(|(b, e)| frames.slice(*b, *e)).collect();
-                client.put(&slices.concat().into())
-            }
-        };
-        (put, heard)
-    }
-
-    fn frames(&self, positions: Positions) -> &Frames {
-        let (frames, key) = match positions {
-            Positions::Left => (&self.plain, None),
-            Positions::Sent => (&self.told, Some(&self.key)),
-        };
-        frames.get_or_init(|| {
-            let mut bytes = Vec::new();
-            let mut ends = Vec::with_capacity(self.events.len());
-            for event in &self.events {
-                let reference = key.map(|key| event.reference(key));
-                frames::push_message(&mut bytes, &event.json, reference);
-                ends.push(bytes.len());
-            }
-            Frames {
-                bytes: bytes.into(),
-                ends,
-            }
-        })
-    }
-}
-
-impl Frames {
-    /// The frames of the events from one index up to another.
-    fn slice(&self, begin: usize, end: usize) -> Bytes {
-        let up_to = |index: usize| {
-            let before = index.checked_sub(1);
-            before.and_then(|index| self.ends.get(index).copied())
-        };
-        let (begin, end) = (up_to(begin).unwrap_or(0), up_to(end).unwrap_or(0));
-        self.bytes.slice(begin..end)
     }
 }

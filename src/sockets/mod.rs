@@ -13,8 +13,12 @@ pub mod filter;
 pub mod websocket;
 pub mod engine;
 pub mod client;
-pub mod subscriber;
+mod subscription;
+mod delivery;
+mod subscriber;
+mod chunk;
 pub mod lane;
+mod handshake;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,27 +26,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use serde_json::Value;
-use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
-use socketioxide::handler::{ConnectHandler as _, DisconnectHandler};
-use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide::handler::ConnectHandler as _;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::info;
 
-use crate::api_key::{self, ApiKeys};
+use crate::api_key::ApiKeys;
 use crate::http::connection_limit::ConnectionLimit;
 use crate::http::requests::SOCKETS_PATH;
-use crate::journal::{PositionRefused, Since};
-use crate::metrics::Ended;
-use crate::organization::Organization;
-use client::{Client, Positions};
+use crate::journal::{CatchUp, ReplayBuffer};
+use crate::metrics::Metrics;
 use engine::Engine;
-use filter::{Filter, FilterInvalid};
+use handshake::Handshake;
 use lane::Lane;
 use session::{Session, Sessions};
-use subscriber::{Sources, Subscription};
-use wire::Turn;
 
 /// Where the events are.
 pub const NAMESPACE: &str = "/pricings";
@@ -69,6 +67,17 @@ pub enum Access {
     Public,
     /// Whoever has one of the keys.
     Key,
+}
+
+/// Where events come from, and where they are counted.
+#[derive(Debug)]
+pub struct Sources {
+    /// The last events.
+    pub replay_buffer: Arc<ReplayBuffer>,
+    /// The journal.
+    pub catch_up: Arc<CatchUp>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What the sockets are built with.
@@ -135,8 +144,7 @@ impl Sockets {
         let admit = {
             let handshake = Arc::clone(&handshake);
             async move |socket: SocketRef, auth: TryData<Value>| {
-                let admitted = handshake.admit(&socket, auth.0.ok()).await;
-                admitted.inspect_err(|refusal| handshake.note(&socket, refusal))
+                handshake.admit(&socket, auth.0.ok()).await
             }
         };
         let serve = async move |socket: SocketRef| handshake.serve(socket);
@@ -183,212 +191,5 @@ impl Clients {
         sockets
             .filter(|socket| socket.transport_type() == transport)
             .count()
-    }
-}
-
-/// Why the program disconnected a client; none if the client went by itself or
-/// was lost, or the program stops.
-fn ended(reason: DisconnectReason) -> Option<Ended> {
-    match reason {
-        DisconnectReason::HeartbeatTimeout => Some(Ended::Heartbeat),
-        DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => {
-            Some(Ended::Protocol)
-        }
-        // Nothing else disconnects a client alone.
-        DisconnectReason::ServerNSDisconnect => Some(Ended::BehindTheJournal),
-        DisconnectReason::TransportClose
-        | DisconnectReason::TransportError
-        | DisconnectReason::ClientNSDisconnect
-        | DisconnectReason::ClosingServer => None,
-    }
-}
-
-/// Where the client is; a proxy, if there is one before us.
-fn address_of(socket: &SocketRef) -> Option<impl tracing::Value> {
-    let session = Session::of(socket)?;
-    Some(tracing::field::display(session.address()))
-}
-
-/// Admits clients, and serves those that are in.
-struct Handshake {
-    sources: Arc<Sources>,
-    access: Access,
-    keys: Arc<ApiKeys>,
-    lane: Arc<Lane>,
-}
-
-/// What happens when a client leaves the namespace.
-struct Leaving {
-    turn: Turn,
-    lane: Arc<Lane>,
-}
-
-/// Which kind of handler [`Leaving`] is.
-struct AtOnce;
-
-impl DisconnectHandler<LocalAdapter, AtOnce> for Leaving {
-    /// Within the call: a handler in a task of its own would still run when the next
-    /// packet is read, and a CONNECT that follows at once would be ignored.
-    fn call_with_defer(
-        &self,
-        socket: Arc<Socket>,
-        reason: DisconnectReason,
-        forget: fn(Arc<Socket>),
-    ) {
-        debug!(client.id = %socket.id, reason = %reason, "a client left");
-        if let Some(reason) = ended(reason) {
-            self.lane.sources.metrics.ended(reason);
-        }
-        if let Some(session) = Session::of(&socket) {
-            session.link().leave(self.turn);
-        }
-        self.lane.leave(socket.id);
-        forget(socket);
-    }
-}
-
-/// A client between its handshake and its task.
-#[derive(Clone)]
-struct Admitted {
-    subscription: Arc<std::sync::Mutex<Option<(Asked, Subscription)>>>,
-    turn: Turn,
-}
-
-/// What a client's handshake asked for.
-type Asked = (Positions, Filter);
-
-/// Why a client is refused; the text of its `connect_error`.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    /// Who asks for something shall not be taken for one that asks for nothing.
-    #[error(
-        "AUTH_INVALID: the handshake's `auth` must be a JSON object, such as {{\"since\": \"\"}}"
-    )]
-    Unreadable,
-    #[error("UNAUTHORIZED: an API key is needed, as `auth: {{apiKey}}` or as the header x-api-key")]
-    Unauthorized,
-    /// Who gives a key expects to hear what is its own.
-    #[error(
-        "UNAUTHORIZED: the API key is unknown; a client without one hears the default organisation"
-    )]
-    UnknownKey,
-    #[error(transparent)]
-    Filter(#[from] FilterInvalid),
-    #[error(transparent)]
-    Position(#[from] PositionRefused),
-}
-
-impl Handshake {
-    /// `auth` is what came with CONNECT: an empty object if nothing did, nothing if it
-    /// could not be read.
-    async fn admit(&self, socket: &SocketRef, auth: Option<Value>) -> Result<(), Refusal> {
-        let auth = match &auth {
-            Some(Value::Object(_)) => auth.as_ref(),
-            Some(Value::Null) => None,
-            _ => return Err(Refusal::Unreadable),
-        };
-        let organization = self.organization(socket, auth)?;
-        let subscription = self.subscription(organization, auth).await?;
-        let session = Session::of(socket);
-        let turn = session.map_or(0, |session| session.link().admit());
-        socket.on_disconnect(Leaving {
-            turn,
-            lane: Arc::clone(&self.lane),
-        });
-        socket.extensions.insert(Admitted {
-            subscription: Arc::new(std::sync::Mutex::new(Some(subscription))),
-            turn,
-        });
-        Ok(())
-    }
-
-    fn note(&self, socket: &SocketRef, refusal: &Refusal) {
-        let text = refusal.to_string();
-        let word = text.split(':').next().unwrap_or_default();
-        self.sources.metrics.handshake_refused(word);
-        debug!(client.id = %socket.id, client = address_of(socket), refusal = text, "a client was refused");
-    }
-
-    /// What it has to catch up on is counted in rows of the journal, some of which may
-    /// mean no event.
-    fn note_joined(&self, socket: &SocketRef, asked: Positions, subscription: &Subscription) {
-        debug!(
-            client.id = %socket.id,
-            client = address_of(socket),
-            transport = ?socket.transport_type(),
-            positions = ?asked,
-            behind_rows = self.sources.replay_buffer.rows_behind(subscription.place()),
-            "a client joined"
-        );
-    }
-
-    /// Whose events a client hears, by the key in its `auth`, or else in its header.
-    /// Where the program has no keys, none is looked at.
-    fn organization(
-        &self,
-        socket: &SocketRef,
-        auth: Option<&Value>,
-    ) -> Result<Organization, Refusal> {
-        let headers = &socket.req_parts().headers;
-        let in_auth = auth
-            .and_then(|auth| auth.get("apiKey"))
-            .filter(|key| !key.is_null());
-        let given = match in_auth {
-            Some(key) => key.as_str(),
-            None => api_key::presented(headers),
-        };
-        let gives_one = in_auth.is_some() || headers.contains_key(api_key::API_KEY);
-        match (given.and_then(|key| self.keys.find(key)), self.access) {
-            (Some(known), _) => Ok(known.organization.clone()),
-            (None, Access::Key) => Err(Refusal::Unauthorized),
-            (None, Access::Public) if gives_one && !self.keys.is_empty() => {
-                Err(Refusal::UnknownKey)
-            }
-            (None, Access::Public) => Ok(Organization::default()),
-        }
-    }
-
-    async fn subscription(
-        &self,
-        organization: Organization,
-        auth: Option<&Value>,
-    ) -> Result<(Asked, Subscription), Refusal> {
-        let Sources {
-            replay_buffer,
-            catch_up,
-            ..
-        } = &*self.sources;
-        let filter = Filter::from_auth(organization, auth)?;
-        let (positions, subscription) = match Since::from_auth(auth, &catch_up.key())? {
-            Since::Unsaid => (Positions::Left, Subscription::from_now(replay_buffer)),
-            Since::Now => (Positions::Sent, Subscription::from_now(replay_buffer)),
-            Since::Position(position) => {
-                catch_up.check_or_ask_feed(&position).await?;
-                (Positions::Sent, Subscription::from_position(position))
-            }
-        };
-        Ok(((positions, filter), subscription))
-    }
-
-    fn serve(&self, socket: SocketRef) {
-        let Some(admitted) = socket.extensions.remove::<Admitted>() else {
-            return;
-        };
-        let subscription = admitted
-            .subscription
-            .lock()
-            .ok()
-            .and_then(|mut subscription| subscription.take());
-        let (Some((asked, subscription)), Some(session)) = (subscription, Session::of(&socket))
-        else {
-            return;
-        };
-        // The program stops.
-        if self.lane.tasks.is_closed() {
-            return;
-        }
-        self.note_joined(&socket, asked.0, &subscription);
-        let client = Client::new(socket, session, admitted.turn, asked);
-        self.lane.serve(Arc::new(client), subscription);
     }
 }
