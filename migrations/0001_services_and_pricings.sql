@@ -1,23 +1,24 @@
 -- The state: services and the availability of their pricing versions.
 --
 -- These two tables are a contract with everything that writes SQL: this program's REST
--- API, psql, batch jobs, other services, replication. `name` and `(service_name, version)`
--- are all that a writer has to give. Where there are organisations, it gives
--- `organization` too, in the column or by the setting space_events.organization.
+-- API, psql, batch jobs, other services, replication. A writer has to give only the `name`
+-- of a service, and the `service_name` and `version` of a pricing. Where there are
+-- organisations, it also gives `organization`, in the column or by the setting
+-- space_events.organization.
 
 create schema space_events;
 comment on schema space_events is 'What the emitter keeps for itself: the journal of row changes and its functions.';
 
--- A newer program may add migrations that older programs can run beside. One that they
--- cannot run beside replaces this function with its own number.
+-- Older programs can go on running after most migrations that a newer program adds. A
+-- migration that they cannot run with replaces this function, to give its own number.
 create function space_events.needs_migration() returns bigint
     language sql immutable parallel safe
     as 'select 1::bigint';
 comment on function space_events.needs_migration() is 'A program must know the migration of this number to run here; one that knows it, but not all later ones, may.';
 
--- Names match without regard to case, whatever the locale of the database: in
--- a database with the locale C, lower() knows the letters of ASCII alone. ICU
--- knows the others; where the server was built without it, lower() has to do.
+-- Names match without regard to case, whatever the locale of the database. With the locale
+-- C, lower() knows only the letters of ASCII, so ICU is used, which knows them all. On a
+-- server that was built without ICU, lower() has to do.
 do $$
 begin
     if exists (select from pg_catalog.pg_collation where collname = 'und-x-icu') then
@@ -33,11 +34,12 @@ end
 $$;
 comment on function space_events.case_folded(text) is 'A name as it is compared: without regard to case.';
 
--- The names and versions appear in lists, logs and events, where a line break would begin
--- a line of its own: so they hold no control characters.
+-- Names and versions appear in lists, logs and events, where a line break would begin a new
+-- line. So they hold no control characters.
 --
--- In the primary keys the organisation comes last, since plain writers look rows up by
--- name. In the index of folded names it comes first: only this program uses that one.
+-- In the primary keys the organisation comes last, because other writers look rows up by
+-- name. In the index of folded names it comes first, because only this program uses that
+-- index, and it always names the organisation.
 create table public.services (
     id bigint generated always as identity constraint services_id_key unique,
     name text not null,

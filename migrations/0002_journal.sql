@@ -2,11 +2,11 @@
 -- goes.
 --
 -- Triggers insert one row per changed row in the writer's own transaction, so a change
--- that is rolled back leaves no trace. NOTIFY only wakes readers: the journal is the truth,
--- and a reader that missed a notification finds the rows all the same.
+-- that is rolled back leaves no trace. NOTIFY only wakes readers. The journal is the truth:
+-- a reader that missed a notification still finds the rows.
 
--- Only the triggers write here, so `relation` has no check: it would cost as much as an
--- index does.
+-- Only the triggers write here, so `relation` has no check, which would cost as much as an
+-- index.
 create table space_events.row_changes (
     id bigint generated always as identity constraint row_changes_pkey primary key,
     xid xid8 not null default pg_current_xact_id(),
@@ -22,8 +22,8 @@ create table space_events.row_changes (
     organization text not null default ''
 )
 with (
-    -- The oldest rows are removed all the time. That should not wait until a fifth of the
-    -- table is dead.
+    -- The oldest rows are removed all the time. Vacuum should not wait until a fifth of
+    -- the table is dead.
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000
 );
@@ -44,15 +44,16 @@ comment on column space_events.row_changes.disabled_before is 'Whether the servi
 comment on column space_events.row_changes.disabled_after is 'Whether the service is disabled after the change; null if it is gone.';
 comment on column space_events.row_changes.organization is 'Whose service it was; nobody else hears of it.';
 
--- Which journal this is. A dump that is restored elsewhere brings rows whose transactions
--- mean nothing there. Positions carry the identity, and any other journal refuses them.
--- They are signed with the key, so a text that was not given out costs no read.
+-- Which journal this is. A dump that is restored elsewhere brings rows whose transaction
+-- ids mean nothing there. So positions carry the identity of their journal, and any other
+-- journal refuses them. They are signed with the key, so a text that is no position of this
+-- journal is refused without a read.
 --
 -- A journal can go back: after a failover to a standby that lagged, a restored backup, or a
 -- crash that lost asynchronous commits, its newest rows are gone and their ids are given
 -- out again. So a position names a few of the newest rows that it has seen, with their
--- transactions and times. It is good while they are there or were pruned. Of the pruned
--- rows the newest is kept here for this check.
+-- transactions and times. It is valid while these rows are there, or were pruned. For this
+-- check the newest of the pruned rows is kept here.
 create table space_events.journal (
     singleton boolean constraint journal_pkey primary key default true,
     identity bigint not null,
@@ -79,10 +80,11 @@ insert into space_events.journal (identity, system_identifier, database_oid)
         (select system_identifier from pg_control_system()),
         (select oid from pg_database where datname = current_database());
 
--- How long rows are kept counts from their commit, not from when they were written. A mark
--- is a place in the journal and the time when it was the newest. What the newest mark older
--- than the retention has seen may go, and a reader that has not seen all of it is told so.
--- So a row of a transaction that stayed open for days goes when its commit is old enough.
+-- The time for which a row is kept counts from its commit, not from when it was written. So
+-- a row of a transaction that stayed open for days goes when its commit is old enough. A
+-- mark is a place in the journal and the time when it was the newest place. Of the marks
+-- that are older than the retention, the newest decides: the rows that it has seen may go.
+-- A reader that has not seen all of these rows is told so.
 create table space_events.marks (
     taken_at timestamptz not null default now(),
     snapshot pg_snapshot not null default pg_current_snapshot(),

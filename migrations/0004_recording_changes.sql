@@ -1,20 +1,21 @@
 -- The functions that record changes of services and pricings in the journal. The next
 -- migration has the triggers that call them.
 --
--- They only record. Which event a change means, if any, is decided where the journal is
--- read. For each table there are two: one for the rows that a statement changed, and one for
--- a single row, where statement triggers do not fire.
+-- They only record. The program decides, when it reads the journal, which event a change
+-- means, if any. Each table has two functions: one records all rows that a statement
+-- changed, the other a single row, where statement triggers do not fire.
 --
--- Every trigger function is SECURITY DEFINER with a pinned search_path: a writer needs
--- rights on the two tables alone, and an apply worker of logical replication has no
--- search_path.
+-- Every trigger function is SECURITY DEFINER and sets its search_path. So a writer needs
+-- rights on the two tables only, and the functions also work in an apply worker of logical
+-- replication, which has no search_path.
 
--- What a pricing's change means depends on its service, so the service must not be enabled
--- or disabled while the change is under way. Else a pricing that is added beside a service
--- that is being enabled would be announced by neither. A change of a pricing locks its
--- service's row FOR KEY SHARE (as the foreign key does at an insert); enabling or disabling
--- a service locks it FOR UPDATE. Other updates of a service are not held up.
-create function space_events.hold_service() returns trigger
+-- What a change of a pricing means depends on its service. So the service must not be
+-- enabled or disabled while the change is under way. Otherwise a pricing that is added while
+-- its service is being enabled would be announced by neither transaction. A change of a
+-- pricing locks its service's row FOR KEY SHARE (as the foreign key does at an insert), and
+-- enabling or disabling a service locks the row FOR UPDATE. Other updates of a service do
+-- not wait.
+create or replace function space_events.lock_service() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -23,28 +24,30 @@ begin
     return new;
 end
 $$;
-comment on function space_events.hold_service() is 'Waits for the pricing changes of a service that is about to be enabled or disabled.';
+comment on function space_events.lock_service() is 'Locks a service that is about to be enabled or disabled, which waits until nobody is changing its pricings.';
 
--- There are two ways to record. Most statements change one row, for which preparing to join
--- sets of rows takes longer than all else: so one row is read into variables. Any other
--- number of rows is recorded by one statement. A session keeps its plan, whatever number of
--- rows it was made for; a nested loop, good for a few rows, takes hours for a million. So it
--- is planned without nested loops. JIT compilation costs more than it saves.
+-- There are two ways to record. Most statements change one row. For one row, preparing to
+-- join sets of rows would take most of the time, so it is read into variables instead. Any
+-- other number of rows is recorded by one statement. A session keeps the plan that it made
+-- for the first such statement. A nested loop, which is good for a few rows, takes hours for
+-- a million, so the statement is planned without nested loops. JIT compilation is off
+-- because it costs more than it saves.
 --
--- A statement may change pricings of several organisations. It locks their services alone,
--- not those of the same names in other organisations.
+-- A statement may change pricings of several organisations. It locks only the services of
+-- those pricings, not services of the same names in other organisations.
 --
--- Reading the journal takes a reader longer than all else between a commit and a client. So
--- the notification of one changed pricing carries what the journal says of it. A reader uses
--- that if nothing can have come between: if no transaction that had begun was still running
--- at its last read, and no id was drawn since but this one. Else it reads the journal, as it
--- does for an empty notification.
+-- On the way from a commit to a client, reading the journal takes the most time. So the
+-- notification of one changed pricing carries what the journal says of it. A reader uses it
+-- only if no other change can have come between: at its last read no transaction was still
+-- running, and this id is the only one that was drawn since. Otherwise it reads the journal,
+-- as it does for an empty notification.
 --
--- A writer beside which an older transaction runs sends an empty notification, since no
--- reader could use what it would carry. So does a writer's second change: a transaction
--- notifies twice at most. The longest names and versions take half of the 8,000 bytes that
--- there are.
-create function space_events.record_pricings() returns trigger
+-- A writer sends an empty notification while an older transaction runs, because no reader
+-- could use what it would carry. It also sends an empty one for its second change. All
+-- further ones would be equal to that, and Postgres sends equal ones once: so a transaction
+-- notifies at most twice. The longest names and versions take half of the 8,000 bytes that a
+-- notification may have.
+create or replace function space_events.record_pricings() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -92,7 +95,7 @@ begin
             from public.services s
             where s.organization = owner and s.name = service
             for key share;
-        -- Where the service went too, its own change says it all.
+        -- If the service is gone too, the change of the service is announced instead.
         if not found and tg_op = 'DELETE' then
             return null;
         end if;
@@ -101,7 +104,7 @@ begin
             values ('pricings', owner, service, version_before, version_after, availability_before, availability_after, service_disabled, service_disabled)
             returning id, xid, changed_at
             into told_id, told_xid, told_at;
-        if space_events.must_ring() then
+        if space_events.must_notify() then
             if pg_snapshot_xmin(pg_current_snapshot()) = told_xid
                 and current_setting('space_events.told', true) is distinct from told_xid::text
             then
@@ -181,7 +184,7 @@ begin
             order by o.id;
     end if;
     if found then
-        perform space_events.ring();
+        perform space_events.notify_readers();
     end if;
     perform set_config('enable_nestloop', nested_loops, true), set_config('jit', compiling, true);
     return null;
@@ -189,7 +192,7 @@ end
 $$;
 comment on function space_events.record_pricings() is 'Records the pricings that a statement changed.';
 
-create function space_events.record_pricing() returns trigger
+create or replace function space_events.record_pricing() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -220,16 +223,16 @@ begin
         insert into space_events.row_changes (relation, organization, service_name, version_before, availability_before, disabled_before, disabled_after)
             values ('pricings', owner, service, old.version, old.availability, service_disabled, service_disabled);
     end if;
-    perform space_events.ring();
+    perform space_events.notify_readers();
     return null;
 end
 $$;
 comment on function space_events.record_pricing() is 'Records one changed pricing, where statement triggers do not fire.';
 
--- A service that moves to another organisation is deleted for the one and enabled for the
--- other. Its pricings follow by the foreign key, which is no change of theirs. Replication
--- brings them behind their service.
-create function space_events.record_service_change(
+-- A service that moves to another organisation is recorded as deleted in the one and enabled
+-- in the other. The foreign key takes its pricings along, which is no change of theirs. Under
+-- replication they arrive after their service.
+create or replace function space_events.record_service_change(
     organization_before text, organization_after text,
     name_before text, name_after text,
     disabled_before boolean, disabled_after boolean) returns void
@@ -259,12 +262,12 @@ begin
             and p.availability = 'active'
             order by p.id;
     end if;
-    perform space_events.ring();
+    perform space_events.notify_readers();
 end
 $$;
 comment on function space_events.record_service_change(text, text, text, text, boolean, boolean) is 'Records one changed service, and the pricings that come back with it.';
 
-create function space_events.record_services() returns trigger
+create or replace function space_events.record_services() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     set enable_nestloop = off
@@ -289,7 +292,7 @@ end
 $$;
 comment on function space_events.record_services() is 'Records the services that a statement enabled, disabled or deleted.';
 
-create function space_events.record_service() returns trigger
+create or replace function space_events.record_service() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -304,16 +307,16 @@ end
 $$;
 comment on function space_events.record_service() is 'Records one changed service, where statement triggers do not fire.';
 
--- TRUNCATE fires statement triggers alone, and what is about to vanish must be read before.
--- Whether a pricing's service stays is known only after, since one TRUNCATE may empty both
+-- TRUNCATE fires only statement triggers, so what is about to go is read before. Whether the
+-- service of a pricing stays is known only afterwards, since one TRUNCATE may empty both
 -- tables, in either order.
-create function space_events.record_truncate() returns trigger
+create or replace function space_events.record_truncate() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    -- Readers rely on it that a writer has its transaction id before it draws an
-    -- id of the journal. Who changed a row has one; here nothing is changed yet.
+    -- Readers need a writer to have its transaction id before it draws an id of the
+    -- journal. Whoever changed a row has one, but here nothing is changed yet.
     perform pg_current_xact_id();
     if tg_table_name = 'services' then
         insert into space_events.row_changes (relation, organization, service_name, disabled_before)
@@ -337,7 +340,7 @@ begin
                 select from public.services s
                 where s.organization = c.organization and s.name = c.service_name);
     end if;
-    perform space_events.ring();
+    perform space_events.notify_readers();
     return null;
 end
 $$;

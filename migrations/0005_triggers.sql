@@ -1,14 +1,14 @@
 -- The triggers on services and pricings. Each change is recorded once, whoever writes:
 --
---   statement triggers (state: default)   ordinary sessions, at the lower price;
---   row triggers (ENABLE REPLICA)         session_replication_role = replica and logical
---                                         replication, where the others rest;
---   truncate triggers (ENABLE ALWAYS)     both.
+--   statement triggers (state: default)   fire in ordinary sessions, and cost less;
+--   row triggers (ENABLE REPLICA)         fire under session_replication_role = replica and
+--                                         logical replication, where the others do not;
+--   truncate triggers (ENABLE ALWAYS)     fire in both.
 
 -- Both databases of a replication count their ids from 1, so a replicated row may bring an
--- id that a row here has already. The id means nothing elsewhere: it pairs a row before a
--- change with the row after it. So a replicated row keeps the id that it brings if that is
--- free, gets another if not, and keeps for good the one that it has here.
+-- id that a row here has already. The id only pairs a row before a change with the row
+-- after it, in one database. So a replicated row keeps the id that it brings if that is
+-- free, and gets another if not. Later updates do not change it.
 create function space_events.settle_id() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -38,7 +38,7 @@ create trigger services_settled before insert or update on public.services
     for each row execute function space_events.settle_id();
 create trigger services_hold before update of disabled on public.services
     for each row when (old.disabled <> new.disabled)
-    execute function space_events.hold_service();
+    execute function space_events.lock_service();
 create trigger services_updated after update on public.services
     referencing old table as old_rows new table as new_rows
     for each statement execute function space_events.record_services();

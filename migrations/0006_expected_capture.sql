@@ -1,13 +1,13 @@
--- What capture should look like, down to the functions' bodies; and a schema that belongs
--- to this database alone.
+-- What capture should look like, down to the functions' bodies. And the tables of this
+-- schema take no rows from replication: they belong to this database only.
 --
--- ALTER TABLE … DISABLE TRIGGER ALL and back, as restores with --disable-triggers do,
--- silently resets how a trigger fires. So the triggers and functions are kept as they
--- should be, and the program compares and repairs them.
+-- ALTER TABLE … DISABLE TRIGGER ALL and then ENABLE TRIGGER ALL, as in restores with
+-- --disable-triggers, silently resets how a trigger fires. So this schema keeps what the
+-- triggers and functions should be, and the program compares and repairs them.
 --
--- Postgres writes triggers and functions as text that depends on search_path and
--- quote_all_identifiers. Here both are pinned, so whoever looks sees the same text, and it
--- can be run to put things back.
+-- The text that Postgres gives for a trigger or a function depends on search_path and
+-- quote_all_identifiers. Here both are set, so everybody sees the same text, and it can be
+-- run to put things back.
 
 create function space_events.present_capture()
     returns table (table_name text, name text, fires "char", definition text)
@@ -40,9 +40,8 @@ comment on column space_events.expected_capture.table_name is 'The table of a tr
 comment on column space_events.expected_capture.fires is 'As pg_trigger.tgenabled: O in ordinary sessions, R in replica ones, A in all; null for a function.';
 comment on column space_events.expected_capture.definition is 'The statement that makes it.';
 
--- A publication of all tables brings the publisher's space_events too. What it brings is
--- dropped where it arrives: the subscriber's own triggers record what changes there, in a
--- journal of its own.
+-- A publication of all tables also brings the rows of the publisher's space_events. They are
+-- dropped on arrival: the subscriber has its own triggers and its own journal.
 create function space_events.drop_replicated() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -53,9 +52,10 @@ end
 $$;
 comment on function space_events.drop_replicated() is 'Drops a row that replication brought to a table of this schema.';
 
--- A row is replicated if the session only applies what happened elsewhere, and no trigger
--- wrote it: what these sessions record of services and pricings comes from a trigger. Both
--- are asked, so that a trigger whose state was reset drops nothing in an ordinary session.
+-- A row counts as replicated if its session is a replica session and no trigger wrote it.
+-- What a replica session records of services and pricings is written by a trigger, so it
+-- stays. The session is asked too, although the trigger fires only in replica sessions: if
+-- its state is reset, it still drops nothing in an ordinary one.
 --
 -- The program calls this after each migration.
 create function space_events.expect_capture() returns void

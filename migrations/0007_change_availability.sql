@@ -1,11 +1,11 @@
 -- A change of availability in one round trip, for the REST API.
 --
--- It is a function of several statements, since each of them sees what was committed before
--- it, the last one too. A single statement of SQL could not: it sees what there was before
--- it waited.
+-- It is a function of several statements, because each of them sees what was committed
+-- before it began. A single statement would not do: after it has waited for a lock, it still
+-- sees what there was before.
 --
--- The service's row is locked before its pricing, as the triggers do, and not changed: so
--- changes of pricings of one service do not wait for each other.
+-- The service's row is locked before its pricing, in the same order as by the triggers, and
+-- it is not changed. So changes of pricings of one service do not wait for each other.
 
 create function space_events.change_availability(organization text, service_name text, version text, availability text)
     returns table (id bigint, name text, disabled boolean, created_at timestamptz, updated_at timestamptz, pricings json)

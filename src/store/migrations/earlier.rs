@@ -1,8 +1,9 @@
 //! The migrations of the builds from before 0.1.0, which the present ones replace.
 //!
-//! A database that has them all has what the present ones make, and a few things more that
-//! only those builds used. So it is not migrated: those things go, and its list becomes
-//! that of the present migrations.
+//! A database that has them all has the tables and triggers that the present ones make. A
+//! few of its functions have other names or are not needed any more. So it is not migrated:
+//! those functions are renamed, replaced or dropped, and its list becomes that of the
+//! present migrations.
 
 use anyhow::ensure;
 
@@ -36,9 +37,19 @@ const EARLIER: [(i64, u64); 18] = [
 /// The last of the migrations that take their place; later ones are applied.
 pub(super) const REPLACED_BY: i64 = 7;
 
-/// Makes the schema what the present migrations make, and empties the list. It locks
-/// nothing that writers use.
+/// Those of them that make the functions which the earlier ones called by other names. They
+/// only create or replace functions, so they are run over what [`LEAVE`] leaves.
+pub(super) const RUN_AGAIN: [i64; 2] = [3, 4];
+
+/// Takes away what the present migrations do not make, and empties the list.
+///
+/// It waits until nobody writes to the two tables. The triggers call functions by their
+/// names, so a writer in the middle of one would not find a function that is renamed.
 pub(super) const LEAVE: &str = "
+    lock table public.services, public.pricings in share mode;
+    alter function space_events.must_ring() rename to must_notify;
+    alter function space_events.ring() rename to notify_readers;
+    alter function space_events.hold_service() rename to lock_service;
     drop view if exists space_events.capture;
     drop function if exists space_events.change_availability(text, text, text);
     create or replace function space_events.needs_migration() returns bigint

@@ -193,15 +193,20 @@ async fn run(tx: &mut PgConnection, migration: &Migration, role: &str) -> anyhow
 
 /// Puts the present migrations into the list, in the place of those from before 0.1.0.
 async fn replace_earlier(tx: &mut PgConnection, role: &str) -> anyhow::Result<Applied> {
-    let left = sqlx::raw_sql(earlier::LEAVE).execute(&mut *tx).await;
-    left.map_err(|error| {
+    let refused = |error| {
         let remedy = format!("as the role that owns the schema space_events, which {role} is not");
         explain(error, "taking over a database from before 0.1.0", &remedy)
-    })?;
+    };
+    let left = sqlx::raw_sql(earlier::LEAVE).execute(&mut *tx).await;
+    left.map_err(refused)?;
     for migration in MIGRATIONS
         .iter()
         .filter(|one| one.version <= earlier::REPLACED_BY)
     {
+        if earlier::RUN_AGAIN.contains(&migration.version) {
+            let ran = sqlx::raw_sql(migration.sql.clone()).execute(&mut *tx).await;
+            ran.map_err(refused)?;
+        }
         list::insert(tx, migration).await?;
     }
     info!("took over a database from before 0.1.0");
