@@ -6,8 +6,10 @@
 
 mod latency;
 pub mod process;
+mod reasons;
 
-use std::fmt;
+use std::fmt::{self, Debug};
+use std::hash::Hash;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,111 +18,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
-
-use latency::Latency;
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::event::{Event, Reason};
+use latency::Latency;
+pub use reasons::{CatchUpCause, Ended, Refused};
+use reasons::{Label, REFUSALS, outcome};
 
 /// What each name begins with.
 pub const PREFIX: &str = "space_events";
-
-/// One label whose values are known beforehand.
-type Label = [(&'static str, &'static str); 1];
-
-/// Why the program ended a client's connection, while it ran: what it does at its
-/// end nobody can ask it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It took nothing for too long.
-    WriteTimeout,
-    /// It did not answer a ping.
-    Heartbeat,
-    /// What it had to hear next is kept no more.
-    BehindTheJournal,
-    /// What it had heard is not in the journal any more.
-    JournalWentBack,
-    /// It did not speak the protocol.
-    Protocol,
-    /// The task that served it panicked.
-    Panic,
-}
-
-impl Ended {
-    const ALL: [Self; 6] = [
-        Self::WriteTimeout,
-        Self::Heartbeat,
-        Self::BehindTheJournal,
-        Self::JournalWentBack,
-        Self::Protocol,
-        Self::Panic,
-    ];
-
-    fn label(self) -> Label {
-        [(
-            "reason",
-            match self {
-                Self::WriteTimeout => "write_timeout",
-                Self::Heartbeat => "heartbeat",
-                Self::BehindTheJournal => "behind_the_journal",
-                Self::JournalWentBack => "journal_went_back",
-                Self::Protocol => "protocol",
-                Self::Panic => "panic",
-            },
-        )]
-    }
-}
-
-/// Why a connection was closed as soon as it came, or a session refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// There are as many as there may be.
-    TooMany,
-    /// There are as many from its address as there may be.
-    TooManyFromAddress,
-}
-
-impl Refused {
-    fn label(self) -> Label {
-        [(
-            "reason",
-            match self {
-                Self::TooMany => "max_connections",
-                Self::TooManyFromAddress => "max_connections_per_address",
-            },
-        )]
-    }
-}
-
-/// Why a client reads the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CatchUpCause {
-    /// It came back with a position.
-    CameBack,
-    /// It took the events more slowly than they came.
-    FellBehind,
-}
-
-impl CatchUpCause {
-    fn label(self) -> Label {
-        [(
-            "cause",
-            match self {
-                Self::CameBack => "came_back",
-                Self::FellBehind => "fell_behind",
-            },
-        )]
-    }
-}
-
-/// What handshakes are refused with from the beginning on, as [`Metrics`] counts them.
-const REFUSALS: [&str; 5] = [
-    "unauthorized",
-    "filter_invalid",
-    "position_invalid",
-    "position_expired",
-    "unavailable",
-];
 
 /// How a request was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,7 +46,6 @@ struct Asked {
 /// The counts of one running program.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
     created: Counter,
     archived: Counter,
     activated: Counter,
@@ -151,9 +56,9 @@ pub struct Metrics {
     deliveries: Counter,
     replayed: Counter,
     catch_ups: Family<Label, Counter>,
+    handshakes_refused: Family<[(&'static str, String); 1], Counter>,
     reading_journal: Gauge,
     in_lane: Gauge,
-    handshakes_refused: Family<[(&'static str, String); 1], Counter>,
     ended: Family<Label, Counter>,
     connections: Gauge,
     sessions: Gauge,
@@ -162,161 +67,139 @@ pub struct Metrics {
     pruned: Counter,
     answers: Family<Answer, Counter>,
     durations: Family<Asked, Latency>,
+    registry: Registry,
 }
 
 impl Default for Metrics {
+    /// Nothing was counted. `GET /metrics` has them in the order in which they are made here.
     fn default() -> Self {
-        let published = Family::<Label, Counter>::default();
-        let code = |code| published.get_or_create_owned(&[("code", code)]);
-        let metrics = Self {
-            registry: Registry::with_prefix(PREFIX),
-            created: code("PRICING_CREATED"),
-            archived: code("PRICING_ARCHIVED"),
-            activated: code("PRICING_ACTIVED"),
-            disabled: code("SERVICE_DISABLED"),
-            silent: Family::default(),
-            change_to_publish: Latency::default(),
-            change_to_write: Latency::default(),
-            deliveries: Counter::default(),
-            replayed: Counter::default(),
-            catch_ups: Family::default(),
-            reading_journal: Gauge::default(),
-            in_lane: Gauge::default(),
-            handshakes_refused: Family::default(),
-            ended: Family::default(),
-            connections: Gauge::default(),
-            sessions: Gauge::default(),
-            refused: Family::default(),
-            reconnections: Counter::default(),
-            pruned: Counter::default(),
-            answers: Family::default(),
-            durations: Family::default(),
-        };
-        // A count that is there from the start can be seen to rise.
-        for reason in Ended::ALL {
-            drop(metrics.ended.get_or_create(&reason.label()));
-        }
-        for reason in [Refused::TooMany, Refused::TooManyFromAddress] {
-            drop(metrics.refused.get_or_create(&reason.label()));
-        }
-        for reason in Reason::ALL {
-            drop(metrics.silent.get_or_create(&outcome(reason)));
-        }
-        for cause in [CatchUpCause::CameBack, CatchUpCause::FellBehind] {
-            drop(metrics.catch_ups.get_or_create(&cause.label()));
-        }
-        for refusal in REFUSALS {
-            let label = [("reason", refusal.to_owned())];
-            drop(metrics.handshakes_refused.get_or_create(&label));
-        }
-        metrics.registered(published)
-    }
-}
-
-impl Metrics {
-    fn registered(mut self, published: Family<Label, Counter>) -> Self {
-        let all = &mut self.registry;
-        all.register(
+        let mut all = Registered(Registry::with_prefix(PREFIX));
+        all.0.register(
             "build",
             "The program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        all.register(
+        let published: Family<Label, Counter> = all.add(
             "published",
             "Events handed to the clients of this instance, each counted once",
-            published,
         );
-        all.register(
-            "changes_not_announced",
-            "Recorded changes that mean no event, by the reason, as GET /api/v1/changes has it; those that mean one are in published",
-            self.silent.clone(),
-        );
-        all.register_with_unit(
-            "change_to_publish",
-            "From when the trigger recorded a change, in the writer's transaction and by the clock of the database, until its event was handed to the clients, by the clock of this program: the rest of the transaction is in it, and so is any difference of the two clocks (below zero counts as zero)",
-            Unit::Seconds,
-            self.change_to_publish.clone(),
-        );
-        all.register_with_unit(
-            "change_to_write",
-            "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: the first change of each write, and none that a client catches up on from the journal",
-            Unit::Seconds,
-            self.change_to_write.clone(),
-        );
-        all.register(
-            "deliveries",
-            "Events written for a client on a websocket, or handed to Engine.IO for one that polls, each once per client",
-            self.deliveries.clone(),
-        );
-        all.register(
-            "replayed",
-            "Those of the deliveries that were read from the journal, for clients that came back or fell behind",
-            self.replayed.clone(),
-        );
-        all.register(
-            "catch_ups",
-            "Times that a client began to read the journal",
-            self.catch_ups.clone(),
-        );
-        all.register(
-            "handshakes_refused",
-            "Clients that were refused when they wanted to join, by the word that their connect_error begins with",
-            self.handshakes_refused.clone(),
-        );
-        all.register(
-            "clients_reading_journal",
-            "Clients that came back or fell behind, and read the journal now",
-            self.reading_journal.clone(),
-        );
-        all.register(
-            "clients_in_lane",
-            "Clients on websockets that have everything, and get what is published at once",
-            self.in_lane.clone(),
-        );
-        all.register(
-            "disconnects",
-            "Connections that the program ended; write_timeout counts connections of any kind, the other reasons clients of the namespace",
-            self.ended.clone(),
-        );
-        all.register(
-            "connections",
-            "TCP connections that are open",
-            self.connections.clone(),
-        );
-        all.register(
-            "sessions",
-            "Sessions of Engine.IO, those that poll between two polls too",
-            self.sessions.clone(),
-        );
-        all.register(
-            "connections_refused",
-            "TCP connections that were closed as soon as they came, and sessions that were refused, by the setting that says so",
-            self.refused.clone(),
-        );
-        all.register(
-            "listen_reconnections",
-            "Times that the connection that listens was lost and made again",
-            self.reconnections.clone(),
-        );
-        all.register(
-            "journal_pruned_rows",
-            "Rows that this instance removed from the journal, since they are kept no longer",
-            self.pruned.clone(),
-        );
-        all.register(
-            "http_requests",
-            "Requests that were answered; the route is a pattern, /events for Engine.IO, or none",
-            self.answers.clone(),
-        );
-        all.register_with_unit(
-            "http_request_duration",
-            "How long requests took until their answer began; of Engine.IO, waiting for events included",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        self
+        let code = |code| published.get_or_create_owned(&[("code", code)]);
+        Self {
+            created: code("PRICING_CREATED"),
+            archived: code("PRICING_ARCHIVED"),
+            activated: code("PRICING_ACTIVED"),
+            disabled: code("SERVICE_DISABLED"),
+            silent: all.add_known(
+                "changes_not_announced",
+                "Recorded changes that mean no event, by the reason, as GET /api/v1/changes has it; those that mean one are in published",
+                Reason::ALL.map(outcome),
+            ),
+            change_to_publish: all.add_seconds(
+                "change_to_publish",
+                "From when the trigger recorded a change, in the writer's transaction and by the clock of the database, until its event was handed to the clients, by the clock of this program: the rest of the transaction is in it, and so is any difference of the two clocks (below zero counts as zero)",
+            ),
+            change_to_write: all.add_seconds(
+                "change_to_write",
+                "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: the first change of each write, and none that a client catches up on from the journal",
+            ),
+            deliveries: all.add(
+                "deliveries",
+                "Events written for a client on a websocket, or handed to Engine.IO for one that polls, each once per client",
+            ),
+            replayed: all.add(
+                "replayed",
+                "Those of the deliveries that were read from the journal, for clients that came back or fell behind",
+            ),
+            catch_ups: all.add_known(
+                "catch_ups",
+                "Times that a client began to read the journal",
+                CatchUpCause::ALL.map(CatchUpCause::label),
+            ),
+            handshakes_refused: all.add_known(
+                "handshakes_refused",
+                "Clients that were refused when they wanted to join, by the word that their connect_error begins with",
+                REFUSALS.map(|refusal| [("reason", refusal.to_owned())]),
+            ),
+            reading_journal: all.add(
+                "clients_reading_journal",
+                "Clients that came back or fell behind, and read the journal now",
+            ),
+            in_lane: all.add(
+                "clients_in_lane",
+                "Clients on websockets that have everything, and get what is published at once",
+            ),
+            ended: all.add_known(
+                "disconnects",
+                "Connections that the program ended; write_timeout counts connections of any kind, the other reasons clients of the namespace",
+                Ended::ALL.map(Ended::label),
+            ),
+            connections: all.add("connections", "TCP connections that are open"),
+            sessions: all.add(
+                "sessions",
+                "Sessions of Engine.IO, those that poll between two polls too",
+            ),
+            refused: all.add_known(
+                "connections_refused",
+                "TCP connections that were closed as soon as they came, and sessions that were refused, by the setting that says so",
+                Refused::ALL.map(Refused::label),
+            ),
+            reconnections: all.add(
+                "listen_reconnections",
+                "Times that the connection that listens was lost and made again",
+            ),
+            pruned: all.add(
+                "journal_pruned_rows",
+                "Rows that this instance removed from the journal, since they are kept no longer",
+            ),
+            answers: all.add(
+                "http_requests",
+                "Requests that were answered; the route is a pattern, /events for Engine.IO, or none",
+            ),
+            durations: all.add_seconds(
+                "http_request_duration",
+                "How long requests took until their answer began; of Engine.IO, waiting for events included",
+            ),
+            registry: all.0,
+        }
+    }
+}
+
+/// Makes what is counted, each with its name and help.
+struct Registered(Registry);
+
+impl Registered {
+    fn add<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
     }
 
+    fn add_seconds<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0
+            .register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
+    /// Counts by a label. A count that is there from the start can be seen to rise.
+    fn add_known<L>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: impl IntoIterator<Item = L>,
+    ) -> Family<L, Counter>
+    where
+        L: Clone + Hash + Eq + EncodeLabelSet + Debug + Send + Sync + 'static,
+    {
+        let family: Family<L, Counter> = self.add(name, help);
+        for label in labels {
+            drop(family.get_or_create(&label));
+        }
+        family
+    }
+}
+
+impl Metrics {
     /// Writes all counts in Prometheus' text format.
     ///
     /// # Errors
@@ -431,10 +314,6 @@ impl Metrics {
     pub fn written(&self, changed_at: DateTime<Utc>) {
         self.change_to_write.observe_between(changed_at, Utc::now());
     }
-}
-
-fn outcome(reason: Reason) -> Label {
-    [("reason", reason.as_str())]
 }
 
 /// Counts while it is there.
