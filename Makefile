@@ -33,7 +33,7 @@ dist: ## what is handed out, into target/package: an archive, a Debian package, 
 .PHONY: soak
 soak: needed ## random writers and faults beside an oracle, then writers at all rates, each for SECONDS=600; SEED=…: the same ones again
 	SOAK_SECONDS=$(or $(SECONDS),600) SEED=$(SEED) cargo test --locked consistency:: -- --nocapture
-	RINGING_SECONDS=$(or $(SECONDS),600) cargo test --locked ringing::hammer:: -- --nocapture
+	NOTIFYING_SECONDS=$(or $(SECONDS),600) cargo test --locked notifying::hammer:: -- --nocapture
 
 .PHONY: fmt
 fmt: ## format the code

@@ -44,7 +44,7 @@ mod parts;
 mod positions;
 mod replication;
 mod rest;
-mod ringing;
+mod notifying;
 mod sharing;
 mod sessions;
 mod slow_clients;

@@ -12,8 +12,8 @@ use super::sleep::Change;
 use crate::journal::{Reader, Told};
 use crate::store::database_url::DatabaseUrl;
 
-/// Writers ring as long as a session holds the lock of those that sleep. One whose
-/// other end is gone, or takes nothing any more, is ended after half a minute.
+/// Writers notify as long as a session holds the lock of those that sleep. So Postgres
+/// ends this one half a minute after the program is gone or stops reading.
 const SESSION: &str = "listen space_events; \
     set tcp_keepalives_idle = 15; \
     set tcp_keepalives_interval = 5; \
@@ -24,40 +24,40 @@ const SESSION: &str = "listen space_events; \
 #[derive(Debug)]
 pub struct Listener {
     reader: Reader,
-    bell: Arc<Bell>,
+    inbox: Arc<Inbox>,
 }
 
-/// Who rang since somebody last looked.
+/// The notifications that came since the feed last looked.
 #[derive(Debug, Default)]
-struct Bell {
-    rung: Mutex<Rung>,
+struct Inbox {
+    received: Mutex<Received>,
     wakes: Notify,
 }
 
-/// What is known of the rings.
+/// How many there were.
 #[derive(Debug, Default)]
-enum Rung {
+enum Received {
     #[default]
-    Not,
+    None,
     /// One, with what it tells.
-    Once(String),
+    One(String),
     /// Several, or the connection ended.
-    Often,
+    Several,
 }
 
-impl Bell {
-    fn ring(&self, rung: Rung) {
+impl Inbox {
+    fn receive(&self, received: Received) {
         let mut state = self.lock();
         *state = match *state {
-            Rung::Not => rung,
-            Rung::Once(_) | Rung::Often => Rung::Often,
+            Received::None => received,
+            Received::One(_) | Received::Several => Received::Several,
         };
         drop(state);
         self.wakes.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,24 +69,24 @@ impl Listener {
     /// The database cannot be reached, or the journal is not there.
     pub async fn connect(database: &DatabaseUrl) -> anyhow::Result<Self> {
         let (client, mut connection) = database.connect("space-events feed").await?;
-        let bell = Arc::<Bell>::default();
-        let ringer = Arc::clone(&bell);
+        let inbox = Arc::<Inbox>::default();
+        let received = Arc::clone(&inbox);
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 match poll_fn(|context| connection.poll_message(context)).await {
-                    Some(Ok(AsyncMessage::Notification(ring))) => {
-                        ringer.ring(Rung::Once(ring.payload().to_owned()));
+                    Some(Ok(AsyncMessage::Notification(one))) => {
+                        received.receive(Received::One(one.payload().to_owned()));
                     }
                     Some(Ok(_)) => {}
                     // The read that follows fails, and says why.
                     Some(Err(_)) | None => break,
                 }
             }
-            ringer.ring(Rung::Often);
+            received.receive(Received::Several);
         }));
         client.batch_execute(SESSION).await.context("listen")?;
         let reader = Reader::prepare(client, driver).await?;
-        Ok(Self { reader, bell })
+        Ok(Self { reader, inbox })
     }
 
     /// Reads the journal on this connection.
@@ -94,9 +94,8 @@ impl Listener {
         &self.reader
     }
 
-    /// Says to writers whether they have to ring. Returns what they know now: the
-    /// change, or nothing where one of them was looking just then, and it has to be
-    /// said again.
+    /// Tells writers whether they have to notify. Returns the change that they know of
+    /// now: none, if a writer was just looking, and they have to be told again.
     ///
     /// # Errors
     ///
@@ -114,13 +113,14 @@ impl Listener {
         Ok(change.filter(|change| is_so || *change == Change::WakeUp))
     }
 
-    /// Waits for the doorbell, or for the end of the connection. Gives what a single
-    /// ring told. Cancel safe: a ring while nobody waits is not lost.
-    pub async fn rung(&self) -> Option<Told> {
-        self.bell.wakes.notified().await;
-        match std::mem::take(&mut *self.bell.lock()) {
-            Rung::Once(text) => Told::parse(&text),
-            Rung::Not | Rung::Often => None,
+    /// Waits for a notification, or for the end of the connection. Returns what it
+    /// tells, if it is the only one. Cancel safe: a notification that comes while nobody
+    /// waits is not lost.
+    pub async fn notified(&self) -> Option<Told> {
+        self.inbox.wakes.notified().await;
+        match std::mem::take(&mut *self.inbox.lock()) {
+            Received::One(text) => Told::parse(&text),
+            Received::None | Received::Several => None,
         }
     }
 }

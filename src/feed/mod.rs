@@ -1,11 +1,11 @@
 //! Follows the row changes in Postgres and hands on their events.
 //!
-//! NOTIFY is only a doorbell: it can be lost (a dropped connection, a restart),
-//! so after every connection the feed reads the journal before it waits, and it
-//! reads once a second unasked. The read is the heartbeat too: it has a time
-//! limit, so a half-open connection is noticed. And it tells whether what was
-//! published is still in the journal: one that went back begins anew. Writers ring
-//! only while the feed [sleeps](sleep).
+//! A notification only wakes the feed, and it can be lost (a dropped connection, a
+//! restart). So after every connection the feed reads the journal before it waits, and
+//! it also reads once a second unasked. Each read has a time limit, so a half-open
+//! connection is noticed. Each read also tells whether what was published is still in
+//! the journal: if the journal went back, the feed begins anew. Writers notify only
+//! while the feed [sleeps](sleep).
 
 pub mod listener;
 mod outage;
@@ -218,13 +218,13 @@ impl Follower {
                     timeout(TIME_LIMIT, listener.say(change)),
                     self.publish_unseen(listener, stop),
                 );
-                let (change, rows) = (said.context("tell writers whether to ring")??, rows?);
+                let (change, rows) = (said.context("tell writers whether to notify")??, rows?);
                 read_at = Instant::now();
                 sleep.has_read(change, &self.position.base, rows, read_at);
             }
             let (pause, hears) = sleep.pause(Instant::now());
             tokio::select! {
-                rung = listener.rung(), if hears => told = rung,
+                notified = listener.notified(), if hears => told = notified,
                 () = time::sleep_until(read_at + pause) => {}
                 () = stop.cancelled() => {}
             }

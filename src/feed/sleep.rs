@@ -1,15 +1,15 @@
 //! When the feed sleeps, and how long it waits between two reads.
 //!
-//! A writer that notifies commits only after all others that do, so writers ring
-//! only while a reader sleeps. Asleep, the feed holds a lock in Postgres that they
-//! look for, and waits to be woken. While many write at once it is awake instead:
-//! it lets the lock go, and reads every millisecond.
+//! Postgres lets transactions that notify commit only one after another, so writers
+//! notify only while a reader sleeps. While the feed sleeps, it holds a lock in Postgres
+//! that writers look for, and waits to be woken. While many write at once it is awake
+//! instead: it lets the lock go, and reads every millisecond.
 //!
 //! Nothing is missed (migration 0003 says it from the writer's side). The feed takes
-//! the lock, and reads after it. A writer that looked before had a transaction id by
-//! then, below the next one of that read, and may commit without a ring. So the feed
-//! is in doubt, and reads again and again by itself, until a read has seen the end of
-//! every transaction below that id.
+//! the lock, then reads. A writer that had looked before may commit without a
+//! notification. But it already had its transaction id, which is below the next one of
+//! that read. So the feed is in doubt: it reads again and again unasked, until a read
+//! has seen the end of every transaction below that id.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::journal::Watermark;
 
-/// How long to wait for a ring before reading unasked: for writers that chose not to
-/// ring, and to notice a connection that is dead.
+/// How long to wait for a notification before reading unasked: for writers that chose
+/// not to notify, and to notice a connection that is dead.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause between two reads while awake …
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -33,8 +33,8 @@ const LONGEST_DOUBT: Duration = Duration::from_millis(250);
 const MANY: usize = 2;
 /// The feed wakes up when so many reads in a row have found rows and many at work …
 const READS_TO_WAKE: u32 = 3;
-/// … or so many times more have found rows with hardly a pause between: a ring for
-/// each of them costs even a single writer more than being followed does.
+/// … or so many times more have found rows with hardly a pause between: to
+/// notify for each of them costs even a single writer more than a feed that stays awake.
 const QUICK_READS_AS_ONE: u32 = 8;
 /// How long none finds either before it falls asleep again.
 const TIME_TO_SLEEP: Duration = Duration::from_millis(50);
@@ -52,17 +52,17 @@ pub struct Sleep {
 
 #[derive(Debug)]
 enum State {
-    /// Writers need not ring.
+    /// Writers need not notify.
     Awake {
         /// When a read last found much to do.
         busy_at: Option<Instant>,
         /// Until the next read.
         pause: Duration,
     },
-    /// Writers ring.
+    /// Writers notify.
     Asleep {
         since: Instant,
-        /// Transactions below this id may not ring, if they have not ended.
+        /// Transactions below this id may not notify, if they have not ended.
         doubt: Option<u64>,
         /// How busy the last reads were, in quick ones.
         busy: u32,
@@ -72,7 +72,7 @@ enum State {
 /// What is said to writers, ahead of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// They have to ring.
+    /// They have to notify.
     FallAsleep,
     /// They need not.
     WakeUp,
@@ -161,7 +161,7 @@ impl Sleep {
         }
     }
 
-    /// How long to wait before the next read, and whether a ring ends the wait.
+    /// How long to wait before the next read, and whether a notification ends the wait.
     pub fn pause(&self, now: Instant) -> (Duration, bool) {
         match &self.state {
             State::Awake { pause, .. } => (*pause, false),

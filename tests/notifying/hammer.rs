@@ -1,7 +1,7 @@
 //! Writers of all kinds, at all rates, and readers that fall asleep and wake up
 //! beside them: each commit is heard once, and none waits for the poll.
 //!
-//! `RINGING_SECONDS=…` says for how long, and that nothing runs beside it.
+//! `NOTIFYING_SECONDS=…` says for how long, and that nothing runs beside it.
 
 #![expect(
     clippy::print_stdout,
@@ -40,7 +40,7 @@ fn note(times: &Times, event: String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_commit_is_lost_or_waits_for_the_poll() {
-    let (seconds, longest) = match std::env::var("RINGING_SECONDS") {
+    let (seconds, longest) = match std::env::var("NOTIFYING_SECONDS") {
         Ok(text) => (text.parse().expect("a number"), LONGEST),
         Err(_) => (USUAL_SECONDS, LONGEST_BESIDE_OTHERS),
     };
@@ -178,13 +178,13 @@ impl Control {
             .connect("test")
             .await
             .expect("Postgres answers");
-        let (ringer, mut rings) = tokio::sync::mpsc::unbounded_channel();
+        let (teller, mut told) = tokio::sync::mpsc::unbounded_channel();
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Some(Ok(message)) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
             {
                 if let AsyncMessage::Notification(_) = message {
-                    let _ = ringer.send(());
+                    let _ = teller.send(());
                 }
             }
         }));
@@ -200,7 +200,7 @@ impl Control {
             loop {
                 let begun = Instant::now();
                 session.sql("notify control").await;
-                rings.recv().await;
+                told.recv().await;
                 let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
                 noted.fetch_max(took_us, Ordering::Relaxed);
                 sleep(Duration::from_millis(20)).await;
@@ -220,7 +220,7 @@ impl Control {
 struct Writer {
     number: u64,
     rng: fastrand::Rng,
-    /// The events of what rings …
+    /// The events of what notifies …
     committed: Times,
     /// … and of what chose not to.
     polled: Times,

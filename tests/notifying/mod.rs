@@ -1,6 +1,6 @@
-//! Writers ring only while a reader sleeps, and no commit waits for the poll.
+//! Writers notify only while a reader sleeps, and no commit waits for the poll.
 //!
-//! Whether a transaction rang shows when it is prepared: Postgres refuses to.
+//! Whether a transaction has notified shows when it is prepared: Postgres refuses to.
 
 mod hammer;
 mod told;
@@ -8,8 +8,8 @@ mod told;
 use crate::support::postgres::Session;
 use crate::support::{End, Program, Server, wait_until};
 
-/// Whether a transaction that changes `how` rings.
-async fn rings(session: &Session, how: &str) -> bool {
+/// Whether a transaction that changes `how` notifies.
+async fn notifies(session: &Session, how: &str) -> bool {
     session.sql(&format!("begin; {how}")).await;
     match session.try_sql("prepare transaction 'probe'").await {
         Ok(_) => {
@@ -39,7 +39,7 @@ const SLEEPERS: &str = "select count(*) from pg_locks
     where locktype = 'advisory' and classid = 959289095 and mode = 'ShareLock' and granted";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_ring_only_while_a_reader_sleeps() {
+async fn writers_notify_only_while_a_reader_sleeps() {
     let mut server = Server::start(&["max_prepared_transactions = 2"]).await;
     let mut program = Program::start(&[("DATABASE_URL", &server.url)]);
     program.address();
@@ -53,7 +53,7 @@ async fn writers_ring_only_while_a_reader_sleeps() {
         })
         .await;
         for change in CHANGES {
-            assert!(rings(&session, change).await, "{round}: {change}");
+            assert!(notifies(&session, change).await, "{round}: {change}");
         }
         // However it ends.
         if round < 2 {
@@ -68,7 +68,7 @@ async fn writers_ring_only_while_a_reader_sleeps() {
         })
         .await;
         for change in CHANGES {
-            assert!(!rings(&session, change).await, "{round}: {change}");
+            assert!(!notifies(&session, change).await, "{round}: {change}");
         }
         server.restart(End::Immediate).await;
         session = server.connect().await;
@@ -78,7 +78,7 @@ async fn writers_ring_only_while_a_reader_sleeps() {
 
 /// Writers that look for a sleeper in each of their transactions.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_many_write_the_feed_is_awake_and_nobody_rings() {
+async fn while_many_write_the_feed_is_awake_and_nobody_notifies() {
     let server = Server::start(&["max_prepared_transactions = 2"]).await;
     let mut program = Program::start(&[("DATABASE_URL", &server.url)]);
     program.address();
@@ -104,15 +104,15 @@ async fn while_many_write_the_feed_is_awake_and_nobody_rings() {
         let one =
             format!("insert into pricings (service_name, version) values ('Service 8', '{round}')");
         wait_until(
-            "the feed wakes up, and a writer does not ring",
-            async || session.sql(SLEEPERS).await == ["0"] && !rings(&session, &one).await,
+            "the feed wakes up, and a writer does not notify",
+            async || session.sql(SLEEPERS).await == ["0"] && !notifies(&session, &one).await,
         )
         .await;
         for writer in writers {
             writer.abort();
         }
-        wait_until("the feed falls asleep, and a writer rings", async || {
-            session.sql(SLEEPERS).await == ["1"] && rings(&session, &one).await
+        wait_until("the feed falls asleep, and a writer notifies", async || {
+            session.sql(SLEEPERS).await == ["1"] && notifies(&session, &one).await
         })
         .await;
     }

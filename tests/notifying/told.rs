@@ -22,8 +22,8 @@ async fn listen(url: &str) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>)
         while let Some(Ok(message)) =
             std::future::poll_fn(|context| connection.poll_message(context)).await
         {
-            if let AsyncMessage::Notification(ring) = message {
-                let _ = teller.send(ring.payload().to_owned());
+            if let AsyncMessage::Notification(one) = message {
+                let _ = teller.send(one.payload().to_owned());
             }
         }
     }));
