@@ -1,4 +1,10 @@
 //! Whose a service is: nobody else reads it, changes it or hears about it.
+//!
+//! Each row of the journal belongs to one organisation. The triggers join by organisation
+//! and name; REST gives each statement the organisation of the key, without which no
+//! handler runs; a client's filter has its organisation. A service that moves to another
+//! organisation is two rows of the journal, gone from one and new in the other, since a row
+//! means at most one event.
 
 use std::sync::Arc;
 

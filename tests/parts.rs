@@ -1,13 +1,17 @@
-//! The parts of the program use each other one way.
+//! The parts of the program use each other one way, and as ARCHITECTURE.md says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn read(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+/// Each use of one part by another, and a file that has it.
+type Arrows = BTreeMap<(String, String), String>;
+
+fn read(file: impl AsRef<Path>) -> String {
+    let file = Path::new(ROOT).join(file);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// The Rust files in a folder and below.
@@ -24,7 +28,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The parts that code names, without what stands in comments.
-fn named_in(code: &str) -> BTreeSet<String> {
+fn named_in(file: &str, code: &str) -> Vec<String> {
     let lines = code
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default());
@@ -33,51 +37,101 @@ fn named_in(code: &str) -> BTreeSet<String> {
         .map(|rest| {
             let is_name = |char: &char| char.is_ascii_lowercase() || *char == '_';
             let name: String = rest.chars().take_while(is_name).collect();
-            assert!(!name.is_empty(), "`crate::{rest}` names no part");
+            assert!(
+                !name.is_empty(),
+                "{file}: write one `use` for each part instead of `crate::{rest}`"
+            );
             name
         })
         .collect()
 }
 
-/// For each part those that it uses, and in which order `lib.rs` has them.
-fn uses() -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
-    let sources = Path::new(SOURCES);
-    let mut uses = BTreeMap::<String, BTreeSet<String>>::new();
-    for file in rust_files(sources) {
-        let inside = file.strip_prefix(sources).expect("a file of the sources");
+/// The arrows of the code, unit tests too.
+fn arrows() -> Arrows {
+    let sources = Path::new(ROOT).join("src");
+    let mut arrows = Arrows::new();
+    for path in rust_files(&sources) {
+        let inside = path.strip_prefix(&sources).expect("a file of the sources");
         let part = inside.iter().next().expect("a name").to_string_lossy();
-        let part = part.trim_end_matches(".rs").to_owned();
-        let used = uses.entry(part.clone()).or_default();
-        used.extend(named_in(&read(&file)));
-        used.remove(&part);
+        let part = part.trim_end_matches(".rs");
+        let file = format!("src/{}", inside.display());
+        for other in named_in(&file, &read(&path)) {
+            if other != part {
+                arrows.insert((part.to_owned(), other), file.clone());
+            }
+        }
     }
-    let lib = read(&sources.join("lib.rs"));
+    arrows
+}
+
+/// The parts in the order of `lib.rs`.
+fn parts() -> Vec<String> {
+    let lib = read("src/lib.rs");
     let modules = lib.lines().filter_map(|line| {
         let name = line.trim_start_matches("pub ").strip_prefix("mod ")?;
         Some(name.trim_end_matches(';').to_owned())
     });
-    (uses, modules.collect())
+    modules.collect()
+}
+
+/// The arrows of ARCHITECTURE.md, which has a line `feed → store, journal` for each part
+/// that uses others.
+fn drawn() -> Vec<(String, String)> {
+    let text = read("ARCHITECTURE.md");
+    let lines = text.lines().filter_map(|line| line.split_once(" → "));
+    let mut drawn = Vec::new();
+    for (part, others) in lines {
+        for other in others.split(", ") {
+            drawn.push((part.to_owned(), other.to_owned()));
+        }
+    }
+    assert!(!drawn.is_empty(), "ARCHITECTURE.md has no arrows any more");
+    drawn
 }
 
 #[test]
 fn each_part_uses_only_those_above_it() {
-    let (uses, order) = uses();
+    let order = parts();
     let place = |part: &str| order.iter().position(|known| known == part);
-    for (part, used) in uses.iter().filter(|(part, _)| place(part).is_some()) {
-        for other in used {
-            assert!(
-                place(other) < place(part) && place(other).is_some(),
-                "{part} uses {other}, which stands below it in lib.rs"
-            );
-        }
+    for ((part, other), file) in arrows() {
+        assert!(
+            place(&part).is_none() || place(&other) < place(&part) && place(&other).is_some(),
+            "{file} uses `{other}`, which stands below `{part}` in src/lib.rs: move what it \
+             needs to a part that both may use"
+        );
     }
-    assert!(uses["app"].contains("feed"), "{uses:?}");
 }
 
 /// They meet in Postgres: so what comes by REST is heard like what anybody else writes.
 #[test]
 fn rest_and_feed_use_nothing_of_each_other() {
-    let (uses, _) = uses();
-    assert!(!uses["rest"].contains("feed"), "{:?}", uses["rest"]);
-    assert!(!uses["feed"].contains("rest"), "{:?}", uses["feed"]);
+    let arrows = arrows();
+    for (part, other) in [("rest", "feed"), ("feed", "rest")] {
+        if let Some(file) = arrows.get(&(part.to_owned(), other.to_owned())) {
+            panic!("{file} uses `{other}`: `rest` and `feed` meet in Postgres alone");
+        }
+    }
+}
+
+#[test]
+fn architecture_has_every_use_of_one_part_by_another_and_no_other() {
+    let arrows = arrows();
+    let drawn = drawn();
+    for (arrow, file) in &arrows {
+        let (part, other) = arrow;
+        assert!(
+            drawn.contains(arrow),
+            "{file} uses `{other}`, and ARCHITECTURE.md does not say so: do without, or add \
+             `{other}` to its line `{part} → …`"
+        );
+    }
+    for arrow in &drawn {
+        let (part, other) = arrow;
+        assert!(
+            arrows.contains_key(arrow),
+            "ARCHITECTURE.md says that `{part}` uses `{other}`, and nothing in it does any \
+             more: take `{other}` out of its line `{part} → …`"
+        );
+    }
+    assert!(arrows.len() > 20, "{arrows:?}");
 }

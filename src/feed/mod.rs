@@ -4,8 +4,12 @@
 //! restart). So after every connection the feed reads the journal before it waits, and
 //! it also reads once a second unasked. Each read has a time limit, so a half-open
 //! connection is noticed. Each read also tells whether what was published is still in
-//! the journal: if the journal went back, the feed begins anew. Writers notify only
-//! while the feed [sleeps](sleep).
+//! the journal. Writers notify only while the feed [sleeps](sleep).
+//!
+//! The feed begins anew if it cannot go on: the journal went back, was pruned beyond the
+//! feed's position, or is another one. Then it drops the events in memory and the shared
+//! pages. Each client that took from them loses its connection without a goodbye,
+//! because some clients stay away after a DISCONNECT or an Engine.IO CLOSE.
 
 pub mod listener;
 mod outage;

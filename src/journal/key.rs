@@ -1,4 +1,7 @@
 //! The key of a journal, with which it signs the positions that it gives out.
+//!
+//! So a text that is no position of this journal is refused without a read. A journal that
+//! came from elsewhere in a dump gets a new key (`store::journal::adopt`).
 
 use std::fmt;
 

@@ -1,9 +1,12 @@
 //! A place in the journal that a reader goes on from, and its text.
 //!
-//! A batch is what one read finds between two places where all that was visible
-//! had been [`Watermark`]. In the middle of it, at the row k, a reader has seen all of
-//! the first place and, of what the second adds to it, the ids up to k: late rows
-//! with low ids come in the order of their ids too.
+//! A batch is what one read finds between two [`Watermark`]s. In the middle of a batch, a
+//! reader has seen all that the first watermark had seen and, of the rows of the batch,
+//! those with ids up to one. This works because the rows of a batch come in the order of
+//! their ids, also those that became visible late.
+//!
+//! In the middle of a batch the witnesses are those of its end: if the journal lost a part
+//! of the batch, the position is refused.
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
 //! A row change as its notification tells it, which saves the read of the journal.
 //!
-//! It may be taken only where nothing can have come between: when all that had begun
-//! had ended, and nobody else drew an id since. What begins later draws greater ids.
+//! It is used only if no other change can have come between: at the last read every
+//! transaction that had begun had ended, and this is the next id of the journal. What
+//! begins later gets a higher id. The feed asks for one thing more: its last read must have
+//! begun after all pages that led clients to the replay buffer.
 
 use std::sync::{Arc, OnceLock};
 

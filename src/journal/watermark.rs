@@ -1,10 +1,17 @@
 //! A watermark: what had been seen of the journal at one time.
 //!
-//! Rows become visible in another order than their ids, so `id > last` loses
-//! some. What has been seen is therefore a snapshot S and the greatest id M
-//! seen in it: a row is new if S did not see its transaction, **or if its id is
-//! above M**. The second half is for crashes, after which Postgres gives out
-//! transaction ids a second time, but no id of a row that is still there.
+//! Its three parts are a snapshot, the next transaction id, and the highest journal id
+//! seen. A row is new if the snapshot did not see its transaction, **or if its id is
+//! higher**. Simpler rules fail:
+//!
+//! - Ids alone lose rows: rows become visible in another order than their ids.
+//! - To wait for the oldest transaction stalls everybody while one stays open.
+//! - Transaction ids alone lose rows after a crash, when Postgres gives some of them out
+//!   a second time. It never gives out the id of a row that is still there.
+//!
+//! The next transaction id is there because a snapshot ends at the first transaction
+//! that had not completed. Those from there up to the next id may have been running,
+//! but the snapshot does not list them. So their rows are looked for too.
 
 use std::fmt;
 

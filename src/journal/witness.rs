@@ -1,10 +1,18 @@
-//! A row of the journal that bears out that what was seen is still there.
+//! A witness: a row of the journal by which a reader knows that all it has seen is still
+//! there.
 //!
-//! A journal that goes back loses the transactions that committed last: what is
-//! left is always all that had committed up to some moment. So what was seen is
-//! there as long as the transaction of it that committed last is. Nobody knows
-//! which that is; but it was among those that the last read brought, and those are
-//! few. One row of each is kept, of a read that brought many the first and the last.
+//! A journal that goes back loses the transactions that committed last: what is left is
+//! always all that had committed up to some moment. So everything that a reader has seen
+//! is there as long as the transaction that committed last among it is. Nobody knows
+//! which one that is, but it was among those that the last read brought. So a position
+//! names the last row of each of these transactions. If they are too many, it names the
+//! four lowest and the four highest of these rows.
+//!
+//! Each read from a position looks its witnesses up by primary key, in the same statement.
+//!
+//! A place that no read ended at takes the newest rows as its witnesses: the
+//! `Event-Position` of a list, and `since: ""`. A transaction that was open for long and
+//! committed last may not be among those.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,9 @@
 //! How events get to a client that is not in the lane.
 //!
-//! While it polls they go through Engine.IO, which answers its polls, a few at a time.
-//! On a websocket they are written past Engine.IO.
+//! While it polls, events go through Engine.IO, which answers its polls. So few are under
+//! way at a time that its channel in Engine.IO is never full, and a heartbeat always fits.
+//! On a websocket events are written past Engine.IO. Nobody broadcasts through Socket.IO's
+//! own emitter, because it drops messages when a channel is full.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,5 +1,9 @@
-//! Which events a client hears: those of its organisation, and of them all or those that
-//! its handshake asked for.
+//! Which events a client hears: those of its organisation, all of them or those that its
+//! handshake asked for.
+//!
+//! A filter is asked where an event would be sent, and nowhere before. The position of a
+//! client moves on over events that it does not hear, too. So positions mean the same with
+//! any filter, and all clients can share the pages of the journal.
 
 use std::collections::HashSet;
 

@@ -1,10 +1,10 @@
 //! The lane: the clients on websockets that have everything.
 //!
-//! They have no tasks of their own. An event is encoded once, and one task writes its
-//! frame to all of them, as much as the kernel takes at once. A client enters behind
-//! the answer to its CONNECT, when its place is the lane's. One that cannot take
-//! all leaves with its place, and a task of its own serves it until it has everything
-//! again.
+//! They have no tasks of their own. An event is encoded once, and one task writes its frame
+//! to all of them. It writes what the kernel takes at once and waits for no client, so the
+//! feed can always wait for the lane. A client enters once the answer to its CONNECT is
+//! written and its place is the lane's. One that cannot take a whole frame leaves with its
+//! place, and a task of its own serves it until it has everything again.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

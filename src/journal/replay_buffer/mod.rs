@@ -1,13 +1,14 @@
 //! The last events, shared by all clients.
 //!
-//! The feed publishes here; each client takes from here at its own pace. A client
-//! that falls behind the oldest event kept here goes on from the journal, as one that
-//! comes back does.
+//! The feed publishes here; each client takes from here at its own pace. A client that
+//! falls behind the oldest event kept here goes on from the journal, as one that comes back
+//! does.
 //!
-//! In a burst the feed waits for clients that keep moving, so that they need not go to
-//! the journal: as long as it takes while all are busy with what was published, but
-//! hardly once one of them has it all and waits for more. The lane, by which all clients
-//! that have everything are served, waits for nobody, so the feed always waits for it.
+//! During a burst the feed may wait for slow clients, so that they need not go to the
+//! journal. While no client has everything, it waits as long as they keep moving. Once
+//! another client has caught up, such as one in the lane, it waits at most 100 ms, a budget
+//! that refills at 2 % of elapsed time. For the lane itself it always waits, since the lane
+//! waits for nobody.
 
 mod cursors;
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! What may be written to one client's websocket, and when.
 //!
-//! Two write to it. Engine.IO writes what belongs to the session: the answer to
-//! CONNECT, pings, pongs, closes; it is the upper layer here. Whoever delivers events
-//! writes their frames past it. The one invariant: whole frames of one writer at a
-//! time. What is left of a frame goes before anything else.
+//! Two write to it. Engine.IO, called the upper layer here, writes what belongs to the
+//! session: the answer to CONNECT, pings, pongs, closes. Whoever delivers events writes
+//! their frames past it. The rules:
+//!
+//! - The websocket carries whole frames of one writer at a time. The upper layer's frames
+//!   are followed by their headers, and nothing is put between the bytes of one.
+//! - What is left of an event's frame goes before anything else. What the upper layer waits
+//!   to write goes before the next event.
+//! - Events for a client are written only after the answer to its own CONNECT. A connection
+//!   may carry several clients, one after the other, and each has its [`Turn`].
+//! - After a Close frame or a DISCONNECT no event follows.
 //!
 //! There is no socket here. Each write comes with a function that hands bytes to the
 //! kernel, and says how many it took.

@@ -1,5 +1,9 @@
-//! How long the journal is kept: marks tell what was in it when, and what an old one
-//! saw may go.
+//! How long the journal is kept, counted from the commit of a row.
+//!
+//! Now and then the program marks its place in the journal, with the time. Of the marks
+//! that are older than the retention the newest decides: the rows that it has seen may go.
+//! A position expires only when a row that it has not seen was removed, so on a quiet
+//! database old positions stay valid.
 
 use sqlx::{FromRow, PgExecutor};
 

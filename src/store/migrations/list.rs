@@ -1,4 +1,7 @@
 //! The list of the migrations that were applied: `space_events.migrations`.
+//!
+//! A dump of the schema without its rows is enough to go on from: the comment on the table
+//! carries their numbers.
 
 use std::collections::BTreeMap;
 
