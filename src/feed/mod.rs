@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::journal::bounds::{Gap, JournalBounds};
-use crate::journal::told::Step;
+use crate::journal::page::Page;
 use crate::journal::{CatchUp, Position, ReplayBuffer, Told};
 use crate::store;
 use crate::store::database_url::DatabaseUrl;
@@ -201,18 +201,18 @@ impl Follower {
         let mut pages = None;
         while !stop.is_cancelled() {
             let change = sleep.change(Instant::now());
-            let step = match (told.take(), change) {
+            let page = match (told.take(), change) {
                 (Some(told), None)
                     if read_at.elapsed() < POLL_INTERVAL
                         && pages.is_some()
                         && pages == self.replay_buffer.pages() =>
                 {
-                    self.step(told)
+                    self.page_of(told)
                 }
                 _ => None,
             };
-            if let Some(step) = step {
-                self.publish_step(step).await;
+            if let Some(page) = page {
+                self.publish(page, stop).await;
                 sleep.has_read(None, &self.position.base, 1, Instant::now());
             } else {
                 pages = self.replay_buffer.pages();
@@ -239,18 +239,26 @@ impl Follower {
     /// What a notification told, if it is all that came after the position. Not used
     /// before a read has covered what pages have shown clients: of a place that it leads
     /// to only the ids tell what was seen there, and a page may have shown greater ids.
-    fn step(&self, told: Told) -> Option<Step> {
-        told.step(&self.position, self.replay_buffer.reads() + 1)
+    fn page_of(&self, told: Told) -> Option<Page> {
+        let kept_from = self.replay_buffer.kept_from();
+        told.page(&self.position, self.replay_buffer.reads() + 1, kept_from)
     }
 
-    async fn publish_step(&mut self, step: Step) {
-        match step.event {
-            Ok(event) => self.replay_buffer.publish(&[event]).await,
-            Err(reason) => self.replay_buffer.passed_over(&[reason]),
+    /// Publishes a page, and moves the position behind it; if it is cancelled, neither all
+    /// of it nor the position.
+    async fn publish(&mut self, page: Page, stop: &CancellationToken) {
+        for chunk in page.events.chunks(CHUNK_EVENTS) {
+            if stop.is_cancelled() {
+                return;
+            }
+            self.replay_buffer.publish(chunk).await;
         }
-        self.position = step.end;
-        let kept_from = self.replay_buffer.kept_from();
-        self.replay_buffer.end_read(&self.position.base, kept_from);
+        self.replay_buffer.passed_over(&page.silent);
+        self.position = page.end;
+        if self.position.within.is_none() {
+            self.replay_buffer
+                .end_read(&self.position.base, page.kept_from);
+        }
     }
 
     /// Publishes what came after the position, and moves it with each page: after an
@@ -291,20 +299,10 @@ impl Follower {
                     continue;
                 }
             };
-            for chunk in page.events.chunks(CHUNK_EVENTS) {
-                if stop.is_cancelled() {
-                    return Ok(rows);
-                }
-                self.replay_buffer.publish(chunk).await;
-            }
-            self.replay_buffer.passed_over(&page.silent);
             rows += page.rows;
-            self.position = page.end;
-            if self.position.within.is_none() {
-                self.replay_buffer
-                    .end_read(&self.position.base, page.kept_from);
-            }
-            if page.reached_now {
+            let reached_now = page.reached_now;
+            self.publish(page, stop).await;
+            if reached_now || stop.is_cancelled() {
                 return Ok(rows);
             }
         }

@@ -5,17 +5,18 @@
 //! begins later gets a higher id. The feed asks for one thing more: its last read must have
 //! begun after all pages that led clients to the replay buffer.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use chrono::DateTime;
 use serde::Deserialize;
-use serde_json::value::to_raw_value;
 
-use super::batch::{Batch, JournalEvent};
+use super::batch::Batch;
+use super::page::{Page, Rows};
 use super::position::Position;
-use super::translate::{Change, Enabled, Meaning, PricingRow, meaning_of};
+use super::recorded::RowChange;
+use super::translate::{Change, Enabled, PricingRow};
+use super::watermark::Watermark;
 use super::witness::Witness;
-use crate::event::Reason;
 use crate::store::services::Availability;
 
 /// A changed pricing, as `space_events.told` writes it.
@@ -43,24 +44,15 @@ pub struct Told(
     Box<str>,
 );
 
-/// What a [`Told`] is behind a position.
-#[derive(Debug)]
-pub struct Step {
-    /// Its event, or why it has none.
-    pub event: Result<Arc<JournalEvent>, Reason>,
-    /// The position behind it.
-    pub end: Position,
-}
-
 impl Told {
     /// Reads the text of a notification; `None` if it tells nothing.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// The step from a position, as the batch numbered `number`; `None` if the journal
-    /// has to be read.
-    pub fn step(self, from: &Position, number: u64) -> Option<Step> {
+    /// The page behind a position, as the batch numbered `number`: this is its only row.
+    /// `None` if the journal has to be read. `kept_from` is what the last read told.
+    pub fn page(self, from: &Position, number: u64, kept_from: Option<Watermark>) -> Option<Page> {
         let Self(
             id,
             xid,
@@ -76,8 +68,8 @@ impl Told {
         if from.within.is_some() {
             return None;
         }
-        let row = Witness::new(id, xid, changed_at_us);
-        let next = Arc::new(from.base.with_next(xid, row)?);
+        let witness = Witness::new(id, xid, changed_at_us);
+        let next = from.base.with_next(xid, witness)?;
         let changed_at = DateTime::from_timestamp_micros(changed_at_us)?;
         let service = if is_disabled {
             Enabled::No
@@ -96,28 +88,22 @@ impl Told {
             service_before: service,
             service_after: service,
         };
-        let event = match meaning_of(&service_name, change) {
-            Meaning::Nothing(reason) => Err(reason),
-            Meaning::Event(event) => Ok(Arc::new(JournalEvent {
-                json: to_raw_value(&event).ok()?,
-                event,
-                organization,
-                row,
-                through: id,
-                xid,
-                changed_at,
-                batch: Arc::new(Batch {
-                    base: Arc::clone(&from.base),
-                    next: Arc::clone(&next),
-                    number,
-                }),
-                reference: OnceLock::new(),
-            })),
+        let batch = Arc::new(Batch {
+            base: Arc::clone(&from.base),
+            next: Arc::new(next),
+            number,
+        });
+        let mut rows = Rows::default();
+        let row = RowChange {
+            witness,
+            xid,
+            changed_at,
+            organization,
+            service_name,
+            change,
         };
-        Some(Step {
-            event,
-            end: Position::after(next),
-        })
+        rows.take(row).ok()?;
+        rows.into_page(&batch, true, true, kept_from).ok()
     }
 }
 
@@ -154,12 +140,14 @@ mod tests {
             // A number that was given out before.
             ("20:20:", 0, 101, 19, false),
         ] {
-            let step = told(id, xid).step(&position(snapshot, begun), 1);
-            assert_eq!(step.is_some(), taken, "{snapshot} {begun} {id} {xid}");
-            let Some(Step { event, end }) = step else {
+            let page = told(id, xid).page(&position(snapshot, begun), 1, None);
+            assert_eq!(page.is_some(), taken, "{snapshot} {begun} {id} {xid}");
+            let Some(Page { events, end, .. }) = page else {
                 continue;
             };
-            let event = event.expect("an event");
+            let [event] = events.as_slice() else {
+                panic!("{events:?}");
+            };
             assert_eq!(event.position(), end);
             assert_eq!(&*event.organization, "acme");
             assert!(end.base.is_settled() && end.base.has(id, xid));
