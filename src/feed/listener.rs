@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::sleep::Change;
+use super::sleep::Transition;
 use crate::journal::{Reader, Told};
 use crate::store::database_url::DatabaseUrl;
 
@@ -94,23 +94,23 @@ impl Listener {
         &self.reader
     }
 
-    /// Tells writers whether they have to notify. Returns the change that they know of
+    /// Tells writers whether they have to notify. Returns the transition that they know of
     /// now: none, if a writer was just looking, and they have to be told again.
     ///
     /// # Errors
     ///
     /// The connection is lost.
-    pub async fn say(&self, change: Option<Change>) -> anyhow::Result<Option<Change>> {
-        let statement = match change {
+    pub async fn say(&self, transition: Option<Transition>) -> anyhow::Result<Option<Transition>> {
+        let statement = match transition {
             None => return Ok(None),
-            Some(Change::FallAsleep) => "select space_events.fall_asleep()",
-            Some(Change::WakeUp) => "select space_events.wake_up()",
+            Some(Transition::FallAsleep) => "select space_events.fall_asleep()",
+            Some(Transition::WakeUp) => "select space_events.wake_up()",
         };
         let answer = self.reader.client().simple_query(statement).await?;
         let is_so = answer.iter().any(
             |message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")),
         );
-        Ok(change.filter(|change| is_so || *change == Change::WakeUp))
+        Ok(transition.filter(|transition| is_so || *transition == Transition::WakeUp))
     }
 
     /// Waits for a notification, or for the end of the connection. Returns what it

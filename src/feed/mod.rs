@@ -200,8 +200,8 @@ impl Follower {
         // The pages of clients that the last read covers.
         let mut pages = None;
         while !stop.is_cancelled() {
-            let change = sleep.change(Instant::now());
-            let page = match (told.take(), change) {
+            let transition = sleep.transition(Instant::now());
+            let page = match (told.take(), transition) {
                 (Some(told), None)
                     if read_at.elapsed() < POLL_INTERVAL
                         && pages.is_some()
@@ -219,12 +219,12 @@ impl Follower {
                 // Said ahead of the read, whose statement does not wait for the answer.
                 let (said, rows) = tokio::join!(
                     biased;
-                    timeout(TIME_LIMIT, listener.say(change)),
+                    timeout(TIME_LIMIT, listener.say(transition)),
                     self.publish_unseen(listener, stop),
                 );
-                let (change, rows) = (said.context("tell writers whether to notify")??, rows?);
+                let (transition, rows) = (said.context("tell writers whether to notify")??, rows?);
                 read_at = Instant::now();
-                sleep.has_read(change, &self.position.base, rows, read_at);
+                sleep.has_read(transition, &self.position.base, rows, read_at);
             }
             let (pause, hears) = sleep.pause(Instant::now());
             tokio::select! {

@@ -13,10 +13,10 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
 /// Whether there is an outage, and when it was told.
 #[derive(Debug, Default)]
-pub(super) struct Outage(Option<Told>);
+pub(super) struct Outage(Option<Ongoing>);
 
 #[derive(Debug)]
-struct Told {
+struct Ongoing {
     began: Instant,
     next: Instant,
     silence: Duration,
@@ -50,26 +50,26 @@ impl Outage {
     /// It failed, now or once more.
     pub(super) fn tell(&mut self) -> Telling {
         let now = Instant::now();
-        let Some(told) = &mut self.0 else {
-            self.0 = Some(Told {
+        let Some(ongoing) = &mut self.0 else {
+            self.0 = Some(Ongoing {
                 began: now,
                 next: now + FIRST_REMINDER,
                 silence: FIRST_REMINDER,
             });
             return Telling::Aloud(None);
         };
-        if now < told.next {
+        if now < ongoing.next {
             return Telling::Quietly;
         }
-        told.silence = (told.silence * 2).min(LONGEST_SILENCE);
-        told.next = now + told.silence;
-        Telling::Aloud(Some(Lasted(now - told.began)))
+        ongoing.silence = (ongoing.silence * 2).min(LONGEST_SILENCE);
+        ongoing.next = now + ongoing.silence;
+        Telling::Aloud(Some(Lasted(now - ongoing.began)))
     }
 
     /// It is over; how long it lasted, if there was one.
     pub(super) fn end(&mut self) -> Option<Lasted> {
-        let told = self.0.take()?;
-        Some(Lasted(told.began.elapsed()))
+        let ongoing = self.0.take()?;
+        Some(Lasted(ongoing.began.elapsed()))
     }
 }
 

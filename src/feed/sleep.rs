@@ -71,7 +71,7 @@ enum State {
 
 /// What is said to writers, ahead of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Transition {
     /// They have to notify.
     FallAsleep,
     /// They need not.
@@ -96,36 +96,36 @@ impl Sleep {
     }
 
     /// What is to be said ahead of the next read.
-    pub fn change(&self, now: Instant) -> Option<Change> {
+    pub fn transition(&self, now: Instant) -> Option<Transition> {
         match &self.state {
             State::Awake { busy_at, .. } => busy_at
                 .is_none_or(|busy_at| now - busy_at > TIME_TO_SLEEP)
-                .then_some(Change::FallAsleep),
+                .then_some(Transition::FallAsleep),
             State::Asleep { busy, .. } => {
-                (*busy >= READS_TO_WAKE * QUICK_READS_AS_ONE).then_some(Change::WakeUp)
+                (*busy >= READS_TO_WAKE * QUICK_READS_AS_ONE).then_some(Transition::WakeUp)
             }
         }
     }
 
-    /// Takes note of a read that led to `seen` and found so many rows. `change` was
+    /// Takes note of a read that led to `seen` and found so many rows. `transition` was
     /// said ahead of it.
     pub fn has_read(
         &mut self,
-        change: Option<Change>,
+        transition: Option<Transition>,
         seen: &Watermark,
         rows: usize,
         now: Instant,
     ) {
-        match change {
+        match transition {
             None => {}
-            Some(Change::FallAsleep) => {
+            Some(Transition::FallAsleep) => {
                 self.state = State::Asleep {
                     since: now,
                     doubt: Some(seen.next_xid),
                     busy: 0,
                 };
             }
-            Some(Change::WakeUp) => {
+            Some(Transition::WakeUp) => {
                 self.state = State::Awake {
                     busy_at: Some(now),
                     pause: SHORTEST_PAUSE,
@@ -214,8 +214,8 @@ mod tests {
     /// One that sleeps, without a doubt.
     fn asleep(now: Instant) -> Sleep {
         let mut sleep = Sleep::new(now);
-        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
-        sleep.has_read(Some(Change::FallAsleep), &seen("10:10:", 0), 0, now);
+        assert_eq!(sleep.transition(now), Some(Transition::FallAsleep));
+        sleep.has_read(Some(Transition::FallAsleep), &seen("10:10:", 0), 0, now);
         assert_eq!(sleep.pause(now), (POLL_INTERVAL, true));
         sleep
     }
@@ -226,7 +226,7 @@ mod tests {
         let mut sleep = Sleep::new(now);
         sleep.has_read(None, &seen("10:10:", 0), 1, now);
         assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
-        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
+        assert_eq!(sleep.transition(now), Some(Transition::FallAsleep));
         for _ in 0..5 {
             sleep.has_read(None, &seen("10:10:", 0), 0, now);
         }
@@ -243,7 +243,7 @@ mod tests {
         ] {
             let start = Instant::now();
             let mut sleep = Sleep::new(start);
-            sleep.has_read(Some(Change::FallAsleep), &seen(first, begun), 0, start);
+            sleep.has_read(Some(Transition::FallAsleep), &seen(first, begun), 0, start);
             assert_eq!(sleep.pause(start), (SHORTEST_PAUSE, true), "{first}");
             for other in others {
                 sleep.has_read(None, &seen(other, 0), 0, start);
@@ -263,14 +263,14 @@ mod tests {
         let mut sleep = asleep(now);
         // Two that write at once.
         for next in 1..=READS_TO_WAKE {
-            assert_eq!(sleep.change(now), None, "{next}");
+            assert_eq!(sleep.transition(now), None, "{next}");
             sleep.has_read(None, &seen("10:20:10", 1), 1, now);
         }
-        assert_eq!(sleep.change(now), Some(Change::WakeUp));
-        sleep.has_read(Some(Change::WakeUp), &seen("20:20:", 3), 1, now);
+        assert_eq!(sleep.transition(now), Some(Transition::WakeUp));
+        sleep.has_read(Some(Transition::WakeUp), &seen("20:20:", 3), 1, now);
         for next in 0..100 {
             now += 20 * MS;
-            assert_eq!(sleep.change(now), None);
+            assert_eq!(sleep.transition(now), None);
             assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
             let xmax = 20 + 10 * next;
             sleep.has_read(None, &seen(&format!("{xmax}:{xmax}:"), 2), 1, now);
@@ -278,9 +278,9 @@ mod tests {
         // One at a time.
         now += TIME_TO_SLEEP;
         sleep.has_read(None, &seen("2000:2000:", 1), 1, now);
-        assert_eq!(sleep.change(now), None);
+        assert_eq!(sleep.transition(now), None);
         now += MS;
-        assert_eq!(sleep.change(now), Some(Change::FallAsleep));
+        assert_eq!(sleep.transition(now), Some(Transition::FallAsleep));
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         // Elsewhere in the cluster.
         for _ in 0..10 {
             sleep.has_read(None, &seen("10:20:10,11,12", 0), 0, now);
-            assert_eq!(sleep.change(now), None);
+            assert_eq!(sleep.transition(now), None);
         }
         // Those from before, and one at a time beside them.
         for next in 0..100 {
@@ -299,7 +299,7 @@ mod tests {
             let snapshot = format!("10:{xmax}:10,11,12");
             let rows = usize::from(next > 12);
             sleep.has_read(None, &seen(&snapshot, 1), rows, now);
-            assert_eq!(sleep.change(now), None, "{next}");
+            assert_eq!(sleep.transition(now), None, "{next}");
         }
     }
 
@@ -313,8 +313,8 @@ mod tests {
                 let xmax = 20 + next;
                 sleep.has_read(None, &seen(&format!("{xmax}:{xmax}:"), 0), 1, now);
             }
-            let change = sleep.change(now);
-            assert_eq!(change == Some(Change::WakeUp), wakes, "{every:?}");
+            let transition = sleep.transition(now);
+            assert_eq!(transition == Some(Transition::WakeUp), wakes, "{every:?}");
         }
     }
 }

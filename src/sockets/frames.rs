@@ -1,5 +1,5 @@
 //! Websocket frames (RFC 6455, 5.2): those of events, written at once for many
-//! clients, and those of the upper layer, followed while they go by.
+//! clients, and those of the upper layer, read while they go by.
 
 use serde_json::value::RawValue;
 
@@ -92,9 +92,9 @@ impl std::ops::Deref for Beginning {
     }
 }
 
-/// Follows the frames of one writer, in pieces of any size.
+/// Reads the frames of one writer as they go by, in pieces of any size.
 #[derive(Debug, Default)]
-pub struct Follower {
+pub struct FrameReader {
     header: [u8; HEADER_BYTES],
     header_bytes: u8,
     /// How much of the payload is to come, once the header is whole.
@@ -104,7 +104,7 @@ pub struct Follower {
     message_goes_on: bool,
 }
 
-impl Follower {
+impl FrameReader {
     /// Whether a frame or a message has begun and not ended.
     pub fn is_within(&self) -> bool {
         self.header_bytes > 0 || self.message_goes_on
@@ -237,7 +237,7 @@ mod tests {
                     _ => (Frame::Message(Beginning::default()), payload),
                 });
             }
-            let mut follower = Follower::default();
+            let mut reader = FrameReader::default();
             let mut followed = Vec::new();
             let mut at = 0;
             for piece in pieces.into_iter().cycle() {
@@ -246,10 +246,10 @@ mod tests {
                     break;
                 }
                 at += piece.len();
-                while let Some(frame) = follower.next_frame(&mut piece) {
+                while let Some(frame) = reader.next_frame(&mut piece) {
                     followed.push(frame);
                 }
-                prop_assert_eq!(follower.is_within(), !ends.contains(&at));
+                prop_assert_eq!(reader.is_within(), !ends.contains(&at));
             }
             prop_assert_eq!(followed.len(), expected.len());
             for (followed, (kind, payload)) in followed.into_iter().zip(expected) {
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_message_in_fragments_goes_on_behind_control_frames() {
-        let mut follower = Follower::default();
+        let mut reader = FrameReader::default();
         let pong = OpCode::Control(Control::Pong);
         for (bytes, goes_on) in [
             (frame(OpCode::Data(Data::Text), false, b"a"), true),
@@ -274,8 +274,8 @@ mod tests {
             (frame(OpCode::Data(Data::Continue), false, b"b"), true),
             (frame(OpCode::Data(Data::Continue), true, b"c"), false),
         ] {
-            assert!(follower.next_frame(&mut &*bytes).is_some());
-            assert_eq!(follower.is_within(), goes_on);
+            assert!(reader.next_frame(&mut &*bytes).is_some());
+            assert_eq!(reader.is_within(), goes_on);
         }
     }
 }

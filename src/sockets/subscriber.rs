@@ -76,10 +76,12 @@ struct Subscriber {
     lane: Arc<Lane>,
 }
 
-/// A client took from the replay buffer and cannot any more, or needs not.
-enum Ends {
-    FellBehind,
-    InTheLane,
+/// What serves a client that took from the replay buffer.
+enum Next {
+    /// The journal, since it fell behind.
+    Journal,
+    /// The lane, since it has everything.
+    Lane,
 }
 
 impl Subscriber {
@@ -89,9 +91,9 @@ impl Subscriber {
             self.tell_position().await?;
             match self.subscription.mode {
                 Mode::Live(..) => match self.take_live().await? {
-                    Ends::InTheLane => return Ok(()),
+                    Next::Lane => return Ok(()),
                     // The feed waits for it no more.
-                    Ends::FellBehind => self.subscription.mode = Mode::Journal,
+                    Next::Journal => self.subscription.mode = Mode::Journal,
                 },
                 // Large, and most clients never need it.
                 Mode::Journal => Box::pin(self.catch_up()).await?,
@@ -153,7 +155,7 @@ impl Subscriber {
     }
 
     /// Takes from the replay buffer as long as the client can and needs to.
-    async fn take_live(&mut self) -> Result<Ends, Gone> {
+    async fn take_live(&mut self) -> Result<Next, Gone> {
         let replay_buffer = Arc::clone(&self.sources.replay_buffer);
         let client = Arc::clone(&self.client);
         let mut published = replay_buffer.watch();
@@ -162,11 +164,11 @@ impl Subscriber {
             let progress = client.session.link().progress();
             self.delivery.go_over();
             let Mode::Live(cursor, _) = &self.subscription.mode else {
-                return Ok(Ends::FellBehind);
+                return Ok(Next::Journal);
             };
             let taken = match replay_buffer.take(cursor.next(), TAKE_EVENTS) {
                 Ok(taken) => taken,
-                Err(Missed::FellBehind) => return Ok(Ends::FellBehind),
+                Err(Missed::FellBehind) => return Ok(Next::Journal),
                 Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
             };
             self.send_live(&taken.events).await?;
@@ -182,7 +184,7 @@ impl Subscriber {
                     self.delivery.written().await?;
                     // Not if there are new events.
                     if self.lane.join(&client, cursor.next())? {
-                        return Ok(Ends::InTheLane);
+                        return Ok(Next::Lane);
                     }
                 }
                 _ => self.wait(&mut published, progress).await?,

@@ -22,7 +22,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::frames::{Follower, Frame};
+use super::frames::{Frame, FrameReader};
 
 /// How the packets begin that are looked for, as Socket.IO has them.
 const ANSWER: &[u8] = b"40/pricings,{";
@@ -53,7 +53,7 @@ pub enum Put {
 /// What may be written to one websocket.
 #[derive(Debug, Default)]
 pub struct Wire {
-    upper: Follower,
+    upper: FrameReader,
     /// The upper layer has something to write that the kernel did not take.
     upper_waits: bool,
     /// What is left of an event's frame.
