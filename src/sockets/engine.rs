@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::session::{Probe, Session, Sessions};
 use super::websocket;
+use super::wire::CLOSE_PACKET;
 use crate::api_key::API_KEY;
 use crate::http::connection::ConnectionInfo;
 use crate::http::requests::SOCKETS_PATH;
@@ -28,9 +29,8 @@ use crate::metrics::{Metrics, Refused};
 
 /// Between the packets of an answer; JSON never holds it as it is.
 const PACKET_SEPARATOR: u8 = 0x1e;
-/// The packet that says nothing, and the one that ends a session.
+/// The packet that says nothing.
 const NOOP_PACKET: &str = "6";
-const CLOSE_PACKET: &str = "1";
 
 /// Answers the requests of Engine.IO. Clones share the sessions.
 #[derive(Clone)]

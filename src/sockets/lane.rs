@@ -149,7 +149,7 @@ impl Lane {
                 let chunk = Chunk::new(next, taken.events, before, key);
                 self.write(Arc::new(chunk)).await;
             }
-            if let Some(seen) = taken.place {
+            if let Some(seen) = taken.seen {
                 place = Position::after(seen);
                 if moved_on_at.elapsed() >= MOVE_ON / 2 {
                     moved_on_at = Instant::now();

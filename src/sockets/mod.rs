@@ -1,4 +1,4 @@
-//! Events into clients: the namespaces, the handshake, closing.
+//! Events into clients: the namespaces, and closing.
 //!
 //! A client is registered in the handshake, before its CONNECT is answered, so
 //! that it hears every event that commits from the answer on. From then on a task

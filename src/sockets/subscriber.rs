@@ -172,7 +172,7 @@ impl Subscriber {
                 Err(Missed::BeganAnew) => return Err(self.end(Ended::JournalWentBack)),
             };
             self.send_live(&taken.events).await?;
-            if let Some(seen) = taken.place {
+            if let Some(seen) = taken.seen {
                 self.subscription.come_to(seen);
             }
             self.tell_position().await?;

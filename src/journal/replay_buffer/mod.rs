@@ -112,7 +112,7 @@ pub struct Taken {
     /// Whether there are no more for now.
     pub is_all: bool,
     /// If the feed is between two batches then: what it has seen with these events.
-    pub place: Option<Arc<Watermark>>,
+    pub seen: Option<Arc<Watermark>>,
 }
 
 impl ReplayBuffer {
@@ -228,7 +228,7 @@ impl ReplayBuffer {
         Ok(Taken {
             events,
             is_all,
-            place: is_between.then(|| Arc::clone(&state.last_read.seen)),
+            seen: is_between.then(|| Arc::clone(&state.last_read.seen)),
         })
     }
 

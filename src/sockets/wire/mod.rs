@@ -29,7 +29,7 @@ const ANSWER: &[u8] = b"40/pricings,{";
 const DISCONNECT: &[u8] = b"41/pricings,";
 const EVENT: &[u8] = b"42/pricings,";
 /// The packet of Engine.IO that ends a session.
-const CLOSE_PACKET: &[u8] = b"1";
+pub const CLOSE_PACKET: &str = "1";
 
 /// One of the clients that a connection carries, one after the other: each CONNECT
 /// begins one. Counted from 1.
@@ -183,7 +183,9 @@ impl Wire {
             match frame {
                 Frame::Close => self.is_closing = true,
                 Frame::Control => {}
-                Frame::Message(packet) if *packet == *CLOSE_PACKET => self.is_closing = true,
+                Frame::Message(packet) if *packet == *CLOSE_PACKET.as_bytes() => {
+                    self.is_closing = true
+                }
                 Frame::Message(packet) => self.pass(&packet),
             }
         }
