@@ -1,8 +1,8 @@
-//! Keeps the pages that somebody visits away from a program that asks for no keys.
+//! Refuses what a page from elsewhere asks of a program without API keys.
 //!
-//! Such a program listens on loopback alone, but a browser on the same machine
-//! reaches it for any page: directly, which its `Origin` shows, or through a name
-//! that its owner points to 127.0.0.1 (DNS rebinding), which `Host` shows.
+//! Such a program listens on loopback alone, but a browser on the same machine lets any
+//! page send requests there: directly, which the header `Origin` shows, or by a name that
+//! the owner of the page points to 127.0.0.1 (DNS rebinding), which `Host` shows.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -84,7 +84,7 @@ fn is_loopback_host(host: &str) -> bool {
             .is_some_and(|labels| labels.split('.').all(is_label))
 }
 
-/// Digits; none at all is how a URL may write the usual port.
+/// Digits, or nothing, as a URL may write the usual port.
 fn is_port(port: &str) -> bool {
     port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -13,9 +13,9 @@ use crate::organization::Organization;
 /// The parameter of the paths that name an organisation.
 pub(super) const ORGANIZATION: &str = "organization";
 
-/// Refuses a request whose key does not reach, before anything of its body is
-/// read, and tells handlers whose services it reaches. Where no keys are configured,
-/// none is asked for, and all is the default organisation's.
+/// Refuses a request whose key may not do it, before its body is read, and tells the
+/// handlers whose services the key is for. Without API_KEYS no key is needed, and
+/// everything belongs to the default organisation.
 pub(super) async fn authorize(
     State(api): State<Api>,
     params: Result<RawPathParams, RawPathParamsRejection>,
@@ -91,7 +91,7 @@ fn check(
     }
 }
 
-/// Methods that no path knows are answered with 405 to any key.
+/// Any key will do for a method that no path knows, and gets a 405.
 pub(super) fn needed_scope(method: &Method) -> Scope {
     match *method {
         Method::DELETE => Scope::All,

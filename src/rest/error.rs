@@ -1,7 +1,7 @@
-//! What a request can end in besides success.
+//! The ways in which a request can fail.
 //!
-//! A failure becomes a response here and nowhere else, and here it is logged,
-//! once. What the database says never reaches a client.
+//! Every failure of a handler becomes a response here, and is logged here, once. What
+//! the database says never reaches a client.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -42,7 +42,7 @@ pub enum Error {
     /// What the database answered instead of doing it: a 400, 503 or 500.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// Another transaction came between two statements: the whole once more.
+    /// Another transaction came between two statements: the request is tried again.
     #[error("another transaction came between")]
     Overtaken,
     /// 503: too much is under way already.
@@ -153,9 +153,9 @@ fn fault() -> (StatusCode, String) {
     (StatusCode::INTERNAL_SERVER_ERROR, FAULT.to_owned())
 }
 
-/// Names what a named constraint refused.
+/// Makes a 409 of what a named constraint refused.
 pub(super) trait OrConflict<T> {
-    /// Turns a violation of `constraint` into a 409.
+    /// A violation of `constraint` is a 409 with this sentence.
     fn or_conflict(self, constraint: &str, sentence: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
@@ -245,7 +245,7 @@ fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     error.as_database_error().and_then(|error| error.code())
 }
 
-/// Enough of what a client sent to recognise it by.
+/// The beginning of a text that a client sent, enough to recognise it.
 fn shortened(text: &str) -> String {
     const MAX_CHARS: usize = 255;
     match text.char_indices().nth(MAX_CHARS) {

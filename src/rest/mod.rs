@@ -1,26 +1,28 @@
 //! Requests in, rows out.
 //!
-//! No handler announces anything: triggers record what a transaction changed, so
-//! that a request is heard like any other writer. What a GET answers comes from
-//! one statement, hence from one snapshot.
+//! No handler announces anything: triggers record what a transaction changed, so a
+//! request is heard like any other writer. What a GET answers comes from one snapshot.
 
+// The handlers.
 mod services;
-mod service_body;
 mod pricings;
+mod public_url;
 mod history;
 mod events;
+mod docs;
+
+// What they share.
+mod service_body;
+mod pricing_list;
 mod upload;
 pub mod pricing_url;
 mod request;
-mod outgoing;
-mod pricing_list;
-mod public_url;
 mod transactions;
 mod event_position;
+mod outgoing;
+mod openapi;
 mod api_key;
 mod error;
-mod openapi;
-mod docs;
 
 use std::sync::Arc;
 

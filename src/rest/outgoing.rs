@@ -1,9 +1,9 @@
 //! Answers that clients have not taken yet, and how much memory they may hold.
 //!
-//! What is small is the kernel's a moment later. Of what is larger, all connections
-//! together keep so many bytes. Where there is no room left, the client that has kept
-//! some of it for longest is disconnected, if it had time enough; an answer that finds
-//! none even so is a 503.
+//! A small answer is not counted: the kernel has it a moment later. The larger ones of
+//! all connections together have so much memory. When it is full, the client that has
+//! kept some of it for longest is disconnected, if it had time enough. An answer that
+//! finds no room then is a 503.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,15 +19,15 @@ use tokio::time::{Instant, timeout};
 use super::Error;
 use crate::http::pace::{Kept, Pace};
 
-/// Up to here an answer is small.
+/// The largest answer that is small.
 const SMALL_BYTES: usize = 64 * 1024;
-/// How much is kept of all others together.
+/// How much memory all others have together.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What one permit stands for.
 const PERMIT_BYTES: usize = 1024;
 /// How long a client may keep what others need.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often who waits for room looks for such a client.
+/// How often somebody who waits for room looks for such a client.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The memory for answers. Clones share it.
@@ -106,7 +106,8 @@ impl Outgoing {
     }
 }
 
-/// None for what is small. What is larger than all there is has all of it.
+/// How many permits an answer needs: none if it is small, all of them if it is larger
+/// than the whole memory.
 fn permits(bytes: usize) -> Option<u32> {
     let permits = bytes.min(MAX_BYTES).div_ceil(PERMIT_BYTES);
     u32::try_from(permits).ok().filter(|_| bytes > SMALL_BYTES)

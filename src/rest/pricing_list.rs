@@ -1,9 +1,9 @@
 //! The documents of a service as one answer, however many and large they are.
 //!
-//! One snapshot says which they are; the first of them are read in it. The others are
-//! read when it is their turn, piece by piece: so a slow client holds neither a
-//! transaction nor the documents. One that is no longer what it was in the snapshot
-//! breaks the answer off, which the client sees as a failure.
+//! One snapshot says which they are, and the first of them are read in it. The others
+//! are read later, piece by piece, when it is their turn: so a slow client holds neither
+//! a transaction nor the documents. If one of them has changed since the snapshot, the
+//! answer breaks off, which the client sees as a failure.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Duration;
@@ -28,16 +28,16 @@ use crate::store::{self, Transaction};
 
 /// How much is kept of what was read in the snapshot: as much as is answered in one go.
 const BEGINNING_BYTES: usize = 1024 * 1024;
-/// Up to so many bytes, as they are stored, all documents are read in the snapshot, and
-/// those that are not kept are known again by their hash, whatever else of their rows
-/// has changed: a pricing that is archived does not break a list off. Of more, reading
-/// them twice would take too long.
+/// If all documents together are stored in so many bytes, they are read in the snapshot,
+/// and a hash is kept of those that are read again later. Then a list does not break off
+/// when something else of a row changes, such as its availability. More than that would
+/// take too long to read twice.
 const HASHED_BYTES: i64 = 8 * 1024 * 1024;
-/// How much of documents, as they are stored, is read at a time beyond. One that is
-/// larger is read alone.
+/// How much is read at a time later, as it is stored. A document that is larger is read
+/// alone.
 const PIECE_BYTES: i64 = 128 * 1024;
 const PIECE_PRICINGS: usize = 1000;
-/// How many times larger documents usually are than as they are stored.
+/// How many times larger a document usually is than what is stored of it.
 const USUAL_RATIO: usize = 4;
 /// How long a piece waits for room in the memory for answers.
 const ROOM_LIMIT: Duration = Duration::from_secs(60);

@@ -242,7 +242,7 @@ async fn change_availability(
     let changed = store::pricings::change_availability(tx, organization, name, availability)
         .await
         .map_err(|error| match store::is_lost_connection(&error) {
-            // Whether it was done or not: the second time it is so already.
+            // It may have been done already; then the second try changes nothing.
             true => Error::Overtaken,
             false => error.into(),
         })?;

@@ -1,4 +1,5 @@
-//! What a request says: path, query, media types, JSON; refused in our words.
+//! What a request says: its path, query, media types and JSON; each refusal is one
+//! sentence of ours.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Path};
@@ -11,8 +12,8 @@ use utoipa::ToSchema;
 
 use super::Error;
 
-/// The parameters of the path, percent-decoded. They hold no U+0000, which
-/// Postgres cannot be asked for.
+/// The parameters of the path, percent-decoded. They hold no U+0000, which no text in
+/// Postgres may hold.
 pub(super) struct PathParams<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParams<T> {
@@ -69,7 +70,7 @@ impl QueryParams {
         })
     }
 
-    /// A text that Postgres can be asked for.
+    /// A text without U+0000, which no text in Postgres may hold.
     pub(super) fn storable(&self, name: &str) -> Result<Option<&str>, Error> {
         match self.get(name) {
             Some(text) if text.contains('\0') => Err(Error::Invalid(format!(
@@ -168,8 +169,8 @@ pub(super) fn parse_json(body: &Bytes) -> Result<Value, Error> {
         .map_err(|error| Error::Invalid(format!("the body is not JSON: {error}")))
 }
 
-/// Whether `Accept` would rather have YAML than JSON: YAML must be named, and be
-/// liked no less than JSON. If both are named alike, JSON is it.
+/// Whether `Accept` prefers YAML to JSON: YAML must be named, and its quality must be no
+/// lower than that of JSON. If both are named with the same quality, it is JSON.
 pub(super) fn prefers_yaml(headers: &HeaderMap) -> bool {
     let mut yaml: f32 = 0.0;
     let mut json: Option<f32> = None;

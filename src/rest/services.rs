@@ -167,15 +167,15 @@ async fn create(
     Ok((StatusCode::CREATED, Json(service.into())))
 }
 
-/// Enables a disabled service with nothing active, and with room for a version.
-/// What happens before it is enabled is not announced.
+/// Enables a disabled service, after its pricings were archived and the one that has the
+/// new version was renamed. What happens before it is enabled is not announced.
 async fn enable_again(
     tx: &mut Transaction,
     organization: &Organization,
     pricing: &PricingDocument,
 ) -> Result<ServiceRow, Error> {
     let (name, version) = (&pricing.saas_name, &pricing.version);
-    // An enabled one is not locked only to be refused.
+    // Only a disabled one is locked: an enabled one is refused.
     let known = store::services::find_any(tx, organization, name)
         .await?
         .ok_or(Error::Overtaken)?;
@@ -196,7 +196,7 @@ async fn enable_again(
     store::pricings::set_aside(tx, &service, version, &aside)
         .await
         .map_err(|error| {
-            // Set aside twice within a millisecond: a moment later there is room.
+            // Renamed twice within a millisecond: a moment later the new name is free.
             match violates(&error, "pricings_pkey") {
                 true => Error::Overtaken,
                 false => error.into(),

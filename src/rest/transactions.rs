@@ -14,7 +14,8 @@ const USUAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take for one that reaches any number of rows.
 const LONG_LIMIT: Duration = Duration::from_secs(120);
 
-/// How much a change reaches: so it begins, and so long it may take.
+/// How many rows a change may reach. The way to begin it and its time limit depend on
+/// that.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reach {
     /// A few rows, by one statement.
@@ -73,7 +74,7 @@ where
 
 /// Does `work`, and commits the transaction that it gives back beside its result. If it
 /// fails, nothing has changed.
-// Lent to `work` instead, as `&mut`, the compiler cannot see that the future is `Send`.
+// If `work` borrowed the transaction, the compiler could not see that the future is `Send`.
 pub(super) async fn write<T, F>(
     pool: &Pool,
     reach: Reach,
@@ -91,10 +92,10 @@ where
     .await
 }
 
-/// Tries until `attempt` ends neither in a deadlock nor overtaken by another
-/// transaction, a few times at most and within `limit`.
+/// Tries again when `attempt` ends in a deadlock or another transaction came between, a
+/// few times at most and within `limit`.
 ///
-/// What is cut off by the limit may have been committed all the same.
+/// An attempt that the limit cuts off may have been committed all the same.
 async fn with_retries<T, F>(limit: Duration, attempt: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,

@@ -21,11 +21,11 @@ use crate::store::{self, Transaction};
 /// The largest pricing, however it arrives.
 pub const MAX_PRICING_BYTES: usize = 2 * 1024 * 1024;
 
-/// The largest body that is read. More than a pricing and its form take: a client
-/// that sends too much hears 413 only if it could send all of it.
+/// The largest body that is read. It is larger than a pricing and its form, because a
+/// client that sends too much gets its 413 only if it could send all of its body.
 pub const MAX_BODY_BYTES: usize = 4 * MAX_PRICING_BYTES;
 
-/// How long a body may be under way.
+/// How long a body may take to arrive.
 const BODY_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest URL.
@@ -129,7 +129,8 @@ fn url(given: Option<String>) -> Result<String, Error> {
         })
 }
 
-/// Parsing takes its time, which other requests shall not wait for.
+/// Parses on a thread of its own, since parsing takes long and other requests must not
+/// wait for it.
 async fn parse(source: Bytes) -> Result<PricingDocument, Error> {
     tokio::task::spawn_blocking(move || pricing2yaml::parse(&source, Utc::now()))
         .await

@@ -30,7 +30,7 @@ pub(super) struct Listed {
     pub(super) rows: Vec<Recorded>,
     /// When transactions committed, where Postgres knows it.
     commit_times: HashMap<u64, DateTime<Utc>>,
-    /// The newest place that the rows show.
+    /// The newest position that the rows show.
     pub(super) newest: Position,
     /// Where the next page begins.
     pub(super) next: Position,
@@ -70,7 +70,7 @@ impl<'q> Listing<'q> {
         })
     }
 
-    /// Reads the rows that are kept.
+    /// Reads the rows of a page that `keep` keeps.
     pub(super) async fn read(
         &self,
         api: &Api,
@@ -92,7 +92,7 @@ impl<'q> Listing<'q> {
     }
 
     async fn read_on(&self, api: &Api, keep: impl Fn(&Recorded) -> bool) -> Result<Listed, Error> {
-        let mut place = match &self.since {
+        let mut position = match &self.since {
             Since::Unsaid => api.catch_up.beginning().await.map_err(Error::Journal)?,
             Since::Now => api.catch_up.end().await.map_err(Error::Journal)?,
             Since::Position(position) => {
@@ -107,11 +107,11 @@ impl<'q> Listing<'q> {
         while !reached_now && rows.len() < self.limit {
             let (page, found) = api
                 .catch_up
-                .page_and_rows(&place, page_rows)
+                .page_and_rows(&position, page_rows)
                 .await
                 .map_err(Error::Journal)?
                 .map_err(PositionRefused::from)?;
-            // Few are left of those that are read, or enough.
+            // The first page was as small as the limit; now few rows may be kept of each.
             page_rows = PAGE_ROWS;
             let mut found = found.into_iter();
             let wanted = found.by_ref().filter(|row| {
@@ -123,10 +123,10 @@ impl<'q> Listing<'q> {
             });
             rows.extend(wanted.take(self.limit - rows.len()));
             match (found.next(), rows.last()) {
-                // Full before the end of the page.
-                (Some(_), Some(last)) => place = last.position.clone(),
+                // The list is full before the end of the page.
+                (Some(_), Some(last)) => position = last.position.clone(),
                 _ => {
-                    place = page.end;
+                    position = page.end;
                     reached_now = page.reached_now;
                 }
             }
@@ -134,8 +134,8 @@ impl<'q> Listing<'q> {
         Ok(Listed {
             rows,
             commit_times: HashMap::new(),
-            newest: place.clone(),
-            next: place,
+            newest: position.clone(),
+            next: position,
         })
     }
 
@@ -147,24 +147,24 @@ impl<'q> Listing<'q> {
         let newest = match &self.since {
             Since::Unsaid | Since::Now => api.catch_up.end().await.map_err(Error::Journal)?,
             Since::Position(position) => match api.catch_up.check(position).await {
-                // What is kept no more is not listed.
+                // Rows that were removed are not listed.
                 Ok(()) | Err(PositionRefused::Expired) => position.clone(),
                 Err(refused) => return Err(refused.into()),
             },
         };
-        let mut place = newest.clone();
+        let mut position = newest.clone();
         let mut rows = Vec::new();
         let mut page_rows = self.limit.min(PAGE_ROWS);
         loop {
             let found = api
                 .catch_up
-                .rows_before(&place, self.organization, self.service, page_rows)
+                .rows_before(&position, self.organization, self.service, page_rows)
                 .await
                 .map_err(Error::Journal)?;
             let is_all = found.len() < page_rows;
             page_rows = PAGE_ROWS;
             for row in found {
-                place = newest.up_to(row.row.id - 1);
+                position = newest.up_to(row.row.id - 1);
                 if keep(&row) {
                     rows.push(row);
                 }
@@ -180,7 +180,7 @@ impl<'q> Listing<'q> {
             rows,
             commit_times: HashMap::new(),
             newest,
-            next: place,
+            next: position,
         })
     }
 }

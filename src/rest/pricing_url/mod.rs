@@ -1,13 +1,13 @@
-//! Fetches a pricing that a client gave by URL, without becoming its way into our network.
+//! Fetches a pricing from a URL that a client gave, but not from a private network.
 //!
-//! Whoever may upload may make this program send a GET. So only public addresses
-//! are asked, unless `PRICING_URL_ALLOW` names the host; names are resolved here,
-//! every address is checked, and the connection goes to those very addresses, so
-//! that a name cannot change its mind between the check and the connection.
-//! Redirects are followed by hand, since each is a new URL to check.
+//! Whoever may upload can make this program send a GET. So only public addresses are
+//! asked, unless `PRICING_URL_ALLOW` names the host. Names are resolved here, every
+//! address is checked, and the connection goes to the addresses that were checked: a
+//! name cannot lead elsewhere between the check and the connection. Redirects are
+//! followed here too, since each is a new URL to check.
 //!
-//! So many fetches are under way at a time: the system's resolver takes a thread for
-//! each name, and keeps it for long after nobody waits for the answer any more.
+//! The number of fetches at a time is limited: the system's resolver takes a thread for
+//! each name, and may keep it long after the fetch was given up.
 
 mod allowed_host;
 mod public_address;
@@ -54,7 +54,7 @@ pub struct PricingFetcher {
 /// Finds the addresses of a name, on a thread that may wait.
 type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
-/// What a fetch holds, until the last of its lookups has ended too.
+/// A fetch holds one until the last of its lookups has ended too.
 type Permit = Arc<OwnedSemaphorePermit>;
 
 /// Why there is no pricing at a URL: a sentence for the client who gave it.
@@ -72,7 +72,7 @@ pub enum FetchError {
     /// `user:password@` in it, which would end up in logs and responses.
     #[error("a pricing URL must not contain a user or password")]
     Credentials,
-    /// On a network that strangers are not led into.
+    /// On a network that is not public.
     #[error("the pricing URL leads to `{0}`, which is not on the public internet")]
     NotPublic(String),
     /// No such name, or no answer about it.
@@ -86,7 +86,7 @@ pub enum FetchError {
         /// The innermost cause.
         reason: String,
     },
-    /// https, on a machine that trusts nobody.
+    /// https, on a machine without CA certificates.
     #[error("this server has no CA certificates, so it cannot fetch https:// URLs")]
     NoCaCertificates,
     /// A redirect whose `Location` cannot be read.
@@ -173,7 +173,7 @@ impl PricingFetcher {
                 .get(LOCATION)
                 .filter(|_| is_redirect(status));
             if let Some(location) = location {
-                // UTF-8, where a server does not encode it as it should.
+                // A server that does not encode it as it should sends UTF-8.
                 let location = String::from_utf8_lossy(location.as_bytes());
                 url = url.join(&location).map_err(|_| FetchError::BadRedirect)?;
                 continue;
@@ -185,7 +185,7 @@ impl PricingFetcher {
             if announced > self.max_bytes as u64 {
                 return Err(FetchError::TooLarge(self.max_bytes));
             }
-            // What was announced may be a lie, or nothing: the bytes count.
+            // The length that was announced may be wrong or missing, so the bytes are counted.
             let mut body = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
                 if body.len() + chunk.len() > self.max_bytes {
@@ -224,7 +224,7 @@ impl PricingFetcher {
             return Err(FetchError::HostNotFound(host.to_string()));
         }
         let allowed = self.allowed.iter().any(|entry| entry.allows(&host, port));
-        // One private address among public ones is a trick or a mistake: neither is followed.
+        // One private address among public ones is a trick or a mistake, and is refused too.
         if !allowed && !addresses.iter().all(|address| is_public(address.ip())) {
             return Err(FetchError::NotPublic(host.to_string()));
         }
