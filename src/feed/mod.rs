@@ -71,6 +71,15 @@ enum Lost {
     Replaced,
 }
 
+impl From<Gap> for Lost {
+    fn from(gap: Gap) -> Self {
+        match gap {
+            Gap::Pruned => Self::Pruned,
+            Gap::WentBack => Self::WentBack,
+        }
+    }
+}
+
 impl Feed {
     /// Connects, listens and finds the place to begin: now.
     ///
@@ -244,8 +253,8 @@ impl Follower {
         told.page(&self.position, self.replay_buffer.reads() + 1, kept_from)
     }
 
-    /// Publishes a page, and moves the position behind it; if it is cancelled, neither all
-    /// of it nor the position.
+    /// Publishes a page, and moves the position behind it. If it is cancelled, what is left
+    /// of the page is not published, and the position stays.
     async fn publish(&mut self, page: Page, stop: &CancellationToken) {
         for chunk in page.events.chunks(CHUNK_EVENTS) {
             if stop.is_cancelled() {
@@ -289,13 +298,7 @@ impl Follower {
                 Ok(page) => page,
                 Err(gap) => {
                     let bounds = bounds(listener, &[]).await?;
-                    self.begin_anew(
-                        bounds,
-                        match gap {
-                            Gap::Pruned => Lost::Pruned,
-                            Gap::WentBack => Lost::WentBack,
-                        },
-                    );
+                    self.begin_anew(bounds, gap.into());
                     continue;
                 }
             };
