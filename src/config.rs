@@ -30,7 +30,7 @@ const DATABASE_POOL_SIZE: NonZeroU32 = NonZeroU32::new(20).expect("a number from
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = false)]
 pub struct CommandLine {
-    /// What to do; `serve` if nothing is said.
+    /// What to do [default: serve].
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The settings.
@@ -45,23 +45,23 @@ pub enum Command {
     Serve,
     /// Apply the migrations and exit.
     Migrate,
-    /// Ask the instance that serves at HOST and PORT whether it does, and exit.
+    /// Ask the instance at HOST and PORT whether it serves, and exit with 0 or 1.
     Healthcheck,
     /// Print the events of the instance at HOST and PORT as they come.
     Tail(Tail),
-    /// Print what was recorded of a service, and why it was announced or not, as the
-    /// instance at HOST and PORT knows it.
+    /// Print what the instance at HOST and PORT recorded of a service, and why it was
+    /// announced or not.
     Explain(Explain),
 }
 
-/// The settings as they were given: text, unchecked. An empty one counts as not
-/// given.
+/// The settings as they were given: text that is not checked yet. An empty one counts
+/// as not given.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Settings {
-    /// The database to run against; none: an embedded Postgres.
+    /// The database to use [default: an embedded Postgres].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub database_url: Option<String>,
-    /// A direct connection for LISTEN, where DATABASE_URL goes through a
+    /// A direct connection for LISTEN and migrations, if DATABASE_URL leads to a
     /// transaction pooler [default: DATABASE_URL].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub database_listen_url: Option<String>,
@@ -75,18 +75,20 @@ pub struct Settings {
     /// The port to listen on; 0 takes a free one [default: 5403].
     #[arg(long, env, global = true)]
     pub port: Option<String>,
-    /// `key:SCOPE,name=key:SCOPE@organization` with SCOPE one of ALL, MANAGEMENT,
-    /// EVALUATION; without `@` the key is the default organisation's; the log shows
-    /// the names. None: no key is asked for, and only loopback is served.
+    /// The API keys, separated by commas: `key:SCOPE` or `name=key:SCOPE@organization`
+    /// with SCOPE one of ALL, MANAGEMENT, EVALUATION. Without `@` a key belongs to the
+    /// default organisation. The log shows the names [default: none; then no key is
+    /// needed, and the program listens only on loopback].
     #[arg(long, env, global = true, hide_env_values = true)]
     pub api_keys: Option<String>,
-    /// The origins allowed in a browser, with commas [default: *].
+    /// The origins whose pages may read answers in a browser, separated by commas
+    /// [default: *].
     #[arg(long, env, global = true)]
     pub cors_origins: Option<String>,
-    /// The Engine.IO transports offered [default: websocket,polling].
+    /// The Engine.IO transports to offer [default: websocket,polling].
     #[arg(long, env, global = true)]
     pub socket_transports: Option<String>,
-    /// Whether a Socket.IO client needs one of API_KEYS: public or key
+    /// Who may subscribe: public for anybody, key for clients with one of API_KEYS
     /// [default: public].
     #[arg(long, env, global = true)]
     pub socket_auth: Option<String>,
@@ -94,25 +96,24 @@ pub struct Settings {
     /// one of s, m, h, d, w [default: 7d].
     #[arg(long, env, global = true)]
     pub event_retention: Option<String>,
-    /// Hosts inside that a pricing may be fetched from, with commas [default:
-    /// none].
+    /// Hosts on loopback or in private networks from which pricings may be fetched,
+    /// separated by commas [default: none].
     #[arg(long, env, global = true)]
     pub pricing_url_allow: Option<String>,
     /// How many connections to the database requests may use at once [default: 20].
     #[arg(long, env, global = true)]
     pub database_pool_size: Option<String>,
-    /// How many connections may be open; more are closed as they come [default:
+    /// How many client connections may be open; more are closed at once [default:
     /// 20000].
     #[arg(long, env, global = true)]
     pub max_connections: Option<String>,
-    /// How many of them may come from one address; 0: as many as there may be
-    /// [default: 0].
+    /// How many of them may come from one address; 0 means no such limit [default: 0].
     #[arg(long, env, global = true)]
     pub max_connections_per_address: Option<String>,
     /// Which log lines are written [default: info].
     #[arg(long, env, global = true)]
     pub rust_log: Option<String>,
-    /// How log lines are written: text or json [default: text].
+    /// The format of log lines: text or json [default: text].
     #[arg(long, env, global = true)]
     pub log_format: Option<String>,
 }
@@ -124,9 +125,9 @@ pub struct Config {
     pub database: Database,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Who may do what over REST; nobody is asked if it is empty.
+    /// Who may do what over REST; if it is empty, no key is needed.
     pub keys: Arc<ApiKeys>,
-    /// The origins allowed in a browser; none: all.
+    /// The origins whose pages may read answers in a browser; none: all.
     pub cors_origins: Option<Vec<String>>,
     /// The Engine.IO transports offered.
     pub transports: Vec<TransportType>,
@@ -134,7 +135,7 @@ pub struct Config {
     pub access: Access,
     /// How long the journal is kept.
     pub retention: Duration,
-    /// The hosts inside that a pricing may be fetched from.
+    /// The hosts in private networks from which pricings may be fetched.
     pub pricing_url_allow: Vec<AllowedHost>,
     /// How many connections to the database REST may use at once.
     pub database_pool_size: NonZeroU32,
@@ -246,7 +247,7 @@ fn database(
     let Some(url) = url else {
         ensure!(
             listen_url.is_none(),
-            "DATABASE_LISTEN_URL: needs DATABASE_URL beside it"
+            "DATABASE_LISTEN_URL: needs DATABASE_URL too"
         );
         let data_dir = data_dir.filter(|path| !path.as_os_str().is_empty());
         return Ok(Database::Embedded(
@@ -301,7 +302,7 @@ fn cors_origins(origins: Option<String>) -> anyhow::Result<Option<Vec<String>>> 
             match parsed {
                 Some(url) => Ok(url.origin().ascii_serialization()),
                 None => Err(anyhow!(
-                    "CORS_ORIGINS: expected * or origins such as https://example.com with commas, found `{origin}`"
+                    "CORS_ORIGINS: expected * or origins such as https://example.com, separated by commas, found `{origin}`"
                 )),
             }
         })
@@ -360,7 +361,7 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     let directives = given(settings.rust_log.clone()).unwrap_or_else(|| "info".to_owned());
     let wrong = || {
         format!(
-            "RUST_LOG: expected error, warn, info, debug, trace or off, or parts such as space_events=debug with commas, found `{directives}`"
+            "RUST_LOG: expected error, warn, info, debug, trace or off, or parts such as space_events=debug, separated by commas, found `{directives}`"
         )
     };
     // A single word that is no level would be taken for the name of a part.
@@ -368,7 +369,7 @@ pub fn start_log(settings: &Settings) -> anyhow::Result<()> {
     let is_word = |part: &&str| !part.contains(['=', '[', ':']) && !is_level(part);
     ensure!(directives.split(',').find(is_word).is_none(), wrong());
     let filter: Targets = directives.parse().map_err(|_| anyhow!(wrong()))?;
-    // What the pool finds of an outage is told once, by the store.
+    // The store tells of an outage once, so the pool need not.
     let filter = filter.with_target("sqlx_core::pool", LevelFilter::ERROR);
     let log = tracing_subscriber::registry().with(filter);
     match given(settings.log_format.clone()).as_deref() {
