@@ -88,7 +88,7 @@ pub enum InvalidApiKeys {
     NoScope(usize),
     /// The part after the scope is no organisation.
     #[error(
-        "entry {0} has an @ behind its scope without an organisation of up to 255 characters, \
+        "entry {0} has an @ behind its scope, but no organisation of up to 255 characters \
          without control characters"
     )]
     NoOrganization(usize),
@@ -102,10 +102,10 @@ pub enum InvalidApiKeys {
     #[error("the key of entry {0} has white space at an end or a control character")]
     Unprintable(usize),
     /// Which of the two scopes holds would be a guess.
-    #[error("the key of entry {0} is listed before")]
+    #[error("entry {0} has the same key as an earlier entry")]
     Repeated(usize),
     /// Nobody could tell from the log which key it was.
-    #[error("the name of entry {0} is another's too")]
+    #[error("entry {0} has the same name as an earlier entry")]
     NameRepeated(usize),
 }
 

@@ -11,7 +11,7 @@ pub fn document() -> Value {
     let mut schemas = Map::new();
     schemas.insert("Position".to_owned(), json!({
         "type": "string",
-        "description": "A place in the order of events, the same on every instance. Opaque: to be sent back as `since`.",
+        "description": "A place in the order of events, the same on every instance. An opaque text, to be sent back as `since`.",
     }));
     schemas.insert("Reference".to_owned(), json!({
         "type": "object",
@@ -20,7 +20,7 @@ pub fn document() -> Value {
             "position": reference("#/components/schemas/", "Position"),
             "id": {
                 "type": "string",
-                "description": "The event's own: the same for whoever hears it, whenever and from whichever instance.",
+                "description": "Belongs to the event: the same for every client, at any time and from any instance.",
             },
             "occurredAt": {
                 "type": "string",
@@ -56,7 +56,7 @@ pub fn document() -> Value {
         "info": {
             "title": "space-events",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Every committed change of services and pricings, once and in order, over Socket.IO. The requests that make such changes: `openapi.json`.",
+            "description": "Every committed change of services and pricings, once and in order, over Socket.IO. `openapi.json` has the requests that make such changes.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -64,7 +64,7 @@ pub fn document() -> Value {
                 "host": "{host}",
                 "pathname": "/events/",
                 "protocol": "ws",
-                "description": "Socket.IO 5 over Engine.IO 4, by websocket or polling, with `path: \"/events\"`. Where SOCKET_AUTH is `key`, `apiKey` is asked for.",
+                "description": "Socket.IO 5 over Engine.IO 4, by websocket or polling, with `path: \"/events\"`. If SOCKET_AUTH is `key`, `apiKey` is needed.",
                 "variables": { "host": { "default": "localhost:5403" } },
             },
         },
@@ -201,19 +201,19 @@ fn handshake() -> [(&'static str, Value); 3] {
                         },
                         "services": {
                             "type": ["array", "null"],
-                            "description": "Asks for the events of these services alone, in any case. They need not exist yet.",
+                            "description": "Asks for the events of these services only, without regard to case. They need not exist yet.",
                             "items": { "type": "string", "pattern": "^[^\\u0000]*[^\\u0000 \\t\\r\\n][^\\u0000]*$" },
                             "minItems": 1,
                         },
                         "codes": {
                             "type": ["array", "null"],
-                            "description": "Asks for these events alone.",
+                            "description": "Asks for these events only.",
                             "items": { "type": "string", "enum": Code::ALL.map(Code::as_str) },
                             "minItems": 1,
                         },
                         "apiKey": {
                             "type": "string",
-                            "description": "A key, where SOCKET_AUTH is `key`.",
+                            "description": "A key, if SOCKET_AUTH is `key`.",
                         },
                     },
                 },

@@ -21,14 +21,14 @@ const PAGE: usize = 1000;
 /// What to explain.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
-    /// The service, in any case.
+    /// The service, without regard to case.
     pub service: String,
-    /// One version of its pricings; none: all, and the service itself.
+    /// Only this version of its pricings [default: all, and the service itself].
     pub version: Option<String>,
-    /// How many changes to print, the newest.
+    /// How many of the newest changes to print.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
-    /// How to be let in.
+    /// The key, if one is needed.
     #[command(flatten)]
     pub access: Access,
 }

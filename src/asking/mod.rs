@@ -14,10 +14,10 @@ use clap::Args;
 pub use explain::{Explain, explain};
 pub use tail::{Tail, tail};
 
-/// How to be let in.
+/// The key for the server.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// One of the server's API_KEYS, where it asks for one.
+    /// One of the server's API_KEYS, if it needs one.
     #[arg(long, env = "API_KEY", hide_env_values = true)]
     pub api_key: Option<String>,
 }

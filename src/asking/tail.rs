@@ -25,19 +25,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What to print.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// A position to go on from, as `--json` prints it; none: from now on.
+    /// A position to go on from, as `--json` prints it [default: from now on].
     #[arg(long)]
     pub since: Option<String>,
-    /// Only of this service, in any case; several with commas.
+    /// Only events of this service, without regard to case; several separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub service: Vec<String>,
-    /// Only events with this code; several with commas.
+    /// Only events with this code; several separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub code: Vec<String>,
-    /// A JSON object a line: code, details, id, occurredAt, position.
+    /// Print one JSON object on each line: code, details, id, occurredAt, position.
     #[arg(long)]
     pub json: bool,
-    /// How to be let in.
+    /// The key, if one is needed.
     #[command(flatten)]
     pub access: Access,
 }
@@ -105,7 +105,7 @@ async fn follow(address: SocketAddr, tail: &Tail, since: &mut String, joined: &m
             Ok(Some(Err(error))) => {
                 return End::Lost(anyhow::Error::new(error).context("the connection broke off"));
             }
-            Err(_) => return End::Lost(anyhow::anyhow!("no word in time from {address}")),
+            Err(_) => return End::Lost(anyhow::anyhow!("nothing came from {address} in time")),
         };
         let answer = match Packet::read(&text) {
             Packet::Open => Some(connect.as_str()),

@@ -60,7 +60,7 @@ pub struct Feed {
 enum Lost {
     /// It was away for longer than the journal is kept.
     #[error(
-        "the journal was pruned beyond the place of the feed: EVENT_RETENTION is too short for such a pause"
+        "the journal was pruned beyond the position of the feed: EVENT_RETENTION is too short for such a pause"
     )]
     Pruned,
     /// What it had published is not there any more.

@@ -29,11 +29,11 @@ pub enum PositionRefused {
     Invalid(&'static str),
     /// What was seen there is not in the journal any more.
     #[error(
-        "POSITION_INVALID: the journal went back since, as after a failover or a restored backup; read the state anew"
+        "POSITION_INVALID: the journal went back since, as after a failover or a restored backup; list again"
     )]
     WentBack,
     /// What came after it is kept no more.
-    #[error("POSITION_EXPIRED: the journal does not go back to it any more; read the state anew")]
+    #[error("POSITION_EXPIRED: the journal is not kept back to it any more; list again")]
     Expired,
     /// The database is away: the client may try again.
     #[error("UNAVAILABLE: the database is away; try again")]
@@ -63,7 +63,7 @@ impl Since {
                 Position::decode(text, key)
                     .map(Self::Position)
                     .ok_or(PositionRefused::Invalid(
-                        "it was not given out by this database; read the state anew",
+                        "it was not given out by this database; list again",
                     ))
             }
         }
@@ -103,7 +103,7 @@ mod tests {
             (Some(" "), None),
             (Some("bm90aGluZw"), None),
         ] {
-            let refused = "it was not given out by this database; read the state anew";
+            let refused = "it was not given out by this database; list again";
             let since = since.ok_or(PositionRefused::Invalid(refused));
             assert_eq!(Since::parse(text, &key), since, "{text:?}");
             let auth = json!({ "since": text });

@@ -91,38 +91,38 @@ impl Default for Metrics {
             disabled: code("SERVICE_DISABLED"),
             silent: all.add_known(
                 "changes_not_announced",
-                "Recorded changes that mean no event, by the reason, as GET /api/v1/changes has it; those that mean one are in published",
+                "Recorded changes that mean no event, by the reason that GET /api/v1/changes gives; those that mean one are counted in published",
                 Reason::ALL.map(outcome),
             ),
             change_to_publish: all.add_seconds(
                 "change_to_publish",
-                "From when the trigger recorded a change, in the writer's transaction and by the clock of the database, until its event was handed to the clients, by the clock of this program: the rest of the transaction is in it, and so is any difference of the two clocks (below zero counts as zero)",
+                "From when the trigger recorded a change, by the clock of the database, until its event was handed to the clients, by the clock of this program. It includes the rest of the writer's transaction and any difference of the two clocks (below zero counts as zero)",
             ),
             change_to_write: all.add_seconds(
                 "change_to_write",
-                "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket; a sample: the first change of each write, and none that a client catches up on from the journal",
+                "From when the trigger recorded a change (as in change_to_publish) until the kernel took its frame for a client on a websocket. It is a sample: the first change of each write, without changes that a client reads from the journal",
             ),
             deliveries: all.add(
                 "deliveries",
-                "Events written for a client on a websocket, or handed to Engine.IO for one that polls, each once per client",
+                "Events written for a client on a websocket, or handed to Engine.IO for a client that polls, counted once for each client",
             ),
             replayed: all.add(
                 "replayed",
-                "Those of the deliveries that were read from the journal, for clients that came back or fell behind",
+                "Deliveries that were read from the journal, for clients that came back or fell behind; they are counted in deliveries too",
             ),
             catch_ups: all.add_known(
                 "catch_ups",
-                "Times that a client began to read the journal",
+                "How often a client began to read the journal",
                 CatchUpCause::ALL.map(CatchUpCause::label),
             ),
             handshakes_refused: all.add_known(
                 "handshakes_refused",
-                "Clients that were refused when they wanted to join, by the word that their connect_error begins with",
+                "Clients that were refused in their handshake, by the first word of their connect_error",
                 REFUSALS.map(|refusal| [("reason", refusal.to_owned())]),
             ),
             reading_journal: all.add(
                 "clients_reading_journal",
-                "Clients that came back or fell behind, and read the journal now",
+                "Clients that came back or fell behind, and are reading the journal now",
             ),
             in_lane: all.add(
                 "clients_in_lane",
@@ -136,20 +136,20 @@ impl Default for Metrics {
             connections: all.add("connections", "TCP connections that are open"),
             sessions: all.add(
                 "sessions",
-                "Sessions of Engine.IO, those that poll between two polls too",
+                "Engine.IO sessions, also those of clients that are between two polls",
             ),
             refused: all.add_known(
                 "connections_refused",
-                "TCP connections that were closed as soon as they came, and sessions that were refused, by the setting that says so",
+                "TCP connections that were closed at once, and sessions that were refused, by the setting whose limit was reached",
                 Refused::ALL.map(Refused::label),
             ),
             reconnections: all.add(
                 "listen_reconnections",
-                "Times that the connection that listens was lost and made again",
+                "How often the connection that listens was lost and made again",
             ),
             pruned: all.add(
                 "journal_pruned_rows",
-                "Rows that this instance removed from the journal, since they are kept no longer",
+                "Rows that this instance removed from the journal because they were too old",
             ),
             answers: all.add(
                 "http_requests",
@@ -157,7 +157,7 @@ impl Default for Metrics {
             ),
             durations: all.add_seconds(
                 "http_request_duration",
-                "How long requests took until their answer began; of Engine.IO, waiting for events included",
+                "How long requests took until their answer began; with Engine.IO this includes waiting for events",
             ),
             registry: all.0,
         }

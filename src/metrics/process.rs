@@ -66,7 +66,7 @@ impl Process {
     pub fn register(&self, all: &mut Registry) {
         all.register_with_unit(
             "process_cpu",
-            "Time that the process spent on processors, of its own and of the kernel",
+            "Time that the process spent on processors, including the kernel's work for it",
             Unit::Seconds,
             ConstCounter::new(self.cpu_s),
         );
@@ -97,7 +97,7 @@ impl Process {
             ),
             (
                 "process_max_fds",
-                "As many of them as there may be",
+                "How many files and connections may be open",
                 self.most_open_files,
             ),
         ];

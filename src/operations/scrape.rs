@@ -155,7 +155,7 @@ impl ScrapeState {
         );
         now.register_with_unit(
             "behind",
-            "How long ago all that could be read in the journal had been published; below two where all is well",
+            "How long ago everything that could be read in the journal was published; below two if all is well",
             Unit::Seconds,
             float_gauge(self.replay_buffer.behind().as_secs_f64()),
         );
@@ -171,18 +171,18 @@ impl ScrapeState {
         );
         now.register(
             "pool_connections_max",
-            "As many of them as there may be",
+            "How many such connections there may be",
             gauge(whole(most)),
         );
         for (name, help, value) in [
             (
                 "connections_max",
-                "How many TCP connections there may be: MAX_CONNECTIONS, or fewer where the limit of open files is lower",
+                "How many TCP connections there may be: MAX_CONNECTIONS, or fewer if the limit of open files is lower",
                 self.limits.connections,
             ),
             (
                 "connections_per_address_max",
-                "How many of them from one address: MAX_CONNECTIONS_PER_ADDRESS; as many as there may be where it is 0",
+                "How many TCP connections there may be from one address: MAX_CONNECTIONS_PER_ADDRESS, or all of them if it is 0",
                 self.limits.connections_per_address,
             ),
         ] {
@@ -196,7 +196,7 @@ impl ScrapeState {
         );
         now.register(
             "database_up",
-            "Whether the database answered for this scrape, in time: 1 or 0; what it would have said is left out at 0",
+            "Whether the database answered in time for this scrape: 1 or 0; at 0 the metrics that come from it are missing",
             gauge(database.is_some().into()),
         );
         if let Some(database) = database {
@@ -226,13 +226,13 @@ impl Database {
         );
         now.register_with_unit(
             "journal_size",
-            "The journal on disk, with its indexes and the room that removed rows left",
+            "The size of the journal on disk, with its indexes and the space of removed rows",
             Unit::Bytes,
             gauge(self.vitals.bytes),
         );
         now.register_with_unit(
             "oldest_transaction_age",
-            "How long the oldest transaction of this database has been open, a prepared one too; it holds back vacuuming, and with it the size of the journal. Of other users' sessions only a role with pg_read_all_stats is told; 0 if there is none",
+            "How long the oldest transaction of this database has been open, a prepared one too; it holds back vacuuming, so the journal grows. Sessions of other users are seen only by a role with pg_read_all_stats; 0 if there is none",
             Unit::Seconds,
             float_gauge(self.vitals.oldest_transaction_age_s),
         );

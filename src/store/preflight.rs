@@ -126,7 +126,7 @@ fn sentence(url: &DatabaseUrl, error: &anyhow::Error) -> String {
         }
         Some(Unusable::Standby) => {
             return format!(
-                "the Postgres at {at} is a standby (in recovery); name the primary, or all hosts with commas"
+                "the Postgres at {at} is a standby (in recovery); name the primary, or all hosts, separated by commas"
             );
         }
         Some(Unusable::ReadOnly) => {

@@ -98,7 +98,7 @@ impl DataDir {
             // An empty folder is fine: a rename replaces it.
             Err(_) if fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some()) => {
                 bail!(
-                    "`{}` holds something else than Postgres' files: move it away",
+                    "`{}` contains something other than the files of a Postgres: move it away",
                     data.display()
                 )
             }
@@ -303,7 +303,7 @@ fn socket_dir(dir: &Path, account: Option<&Account>) -> Result<PathBuf> {
         temporary.join(format!("space-events-{:016x}", hasher.finish())),
     ];
     places.into_iter().find(|place| is_fit_for_sockets(place)).with_context(|| {
-        format!("the paths of DATA_DIR and of `{}` are both unfit for a socket: choose shorter ones", temporary.display())
+        format!("neither DATA_DIR nor `{}` can hold a socket: choose shorter paths of plain letters", temporary.display())
     })
 }
 

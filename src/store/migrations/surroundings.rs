@@ -50,8 +50,8 @@ impl Surroundings {
         let role = &self.role;
         ensure!(
             self.may_identify_cluster,
-            "the role {role} may not ask which cluster this is, by which a copy is told from \
-             the original: grant execute on function pg_catalog.pg_control_system() to {role}"
+            "the role {role} may not ask which cluster this is, which is needed to tell a copy \
+             from the original: grant execute on function pg_catalog.pg_control_system() to {role}"
         );
         if self.has_schema {
             ensure!(
