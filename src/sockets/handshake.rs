@@ -24,13 +24,11 @@ use crate::organization::Organization;
 
 /// Admits clients, and serves those that are in.
 pub(super) struct Handshake {
-    /// What may be asked for.
-    pub(super) sources: Arc<Sources>,
     /// Who may subscribe.
     pub(super) access: Access,
     /// The keys.
     pub(super) keys: Arc<ApiKeys>,
-    /// What serves those that are in.
+    /// What serves those that are in, and where events come from.
     pub(super) lane: Arc<Lane>,
 }
 
@@ -142,7 +140,7 @@ impl Handshake {
     fn note_refused(&self, socket: &SocketRef, refusal: &Refusal) {
         let text = refusal.to_string();
         let word = text.split(':').next().unwrap_or_default();
-        self.sources.metrics.handshake_refused(word);
+        self.lane.sources.metrics.handshake_refused(word);
         debug!(client.id = %socket.id, client = address_of(socket), refusal = text, "a client was refused");
     }
 
@@ -154,7 +152,7 @@ impl Handshake {
             client = address_of(socket),
             transport = ?socket.transport_type(),
             positions = ?asked.positions,
-            behind_rows = self.sources.replay_buffer.rows_behind(&asked.subscription.place),
+            behind_rows = self.lane.sources.replay_buffer.rows_behind(&asked.subscription.place),
             "a client joined"
         );
     }
@@ -194,7 +192,7 @@ impl Handshake {
             replay_buffer,
             catch_up,
             ..
-        } = &*self.sources;
+        } = &*self.lane.sources;
         let filter = Filter::from_auth(organization, auth)?;
         let (positions, subscription) = match Since::from_auth(auth, &catch_up.key())? {
             Since::Unsaid => (Positions::Left, Subscription::from_now(replay_buffer)),

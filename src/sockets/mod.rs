@@ -136,7 +136,6 @@ impl Sockets {
             Arc::clone(&sources.metrics),
         );
         let handshake = Arc::new(Handshake {
-            sources,
             access: options.access,
             keys: Arc::clone(&options.keys),
             lane: Arc::clone(&sockets.lane),

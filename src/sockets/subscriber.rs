@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, error, warn};
 
-use super::Sources;
 use super::client::Client;
 use super::delivery::{Delivery, Outgoing};
 use super::lane::Lane;
@@ -44,7 +43,6 @@ pub(super) async fn serve(client: Arc<Client>, subscription: Subscription, lane:
         delivery: Delivery::new(Arc::clone(&client), Arc::clone(&sources)),
         client: Arc::clone(&client),
         subscription,
-        sources: Arc::clone(&sources),
         lane,
     };
     let serving = async {
@@ -72,7 +70,6 @@ struct Subscriber {
     client: Arc<Client>,
     delivery: Delivery,
     subscription: Subscription,
-    sources: Arc<Sources>,
     lane: Arc<Lane>,
 }
 
@@ -103,7 +100,7 @@ impl Subscriber {
 
     /// Returns when the client has all that could be seen in the journal.
     async fn catch_up(&mut self) -> Result<(), Gone> {
-        let sources = Arc::clone(&self.sources);
+        let sources = Arc::clone(&self.lane.sources);
         let _reading = sources.metrics.reading_journal(self.subscription.cause);
         self.subscription.cause = CatchUpCause::FellBehind;
         while matches!(self.subscription.mode, Mode::Journal) {
@@ -114,7 +111,7 @@ impl Subscriber {
 
     /// Reads a page, and joins the replay buffer if it was the last.
     async fn read_journal(&mut self) -> Result<(), Gone> {
-        let catch_up = &self.sources.catch_up;
+        let catch_up = &self.lane.sources.catch_up;
         let SharedPage { page, head } = match catch_up.shared_page(&self.subscription.place).await {
             Ok(Ok(shared)) => shared,
             Ok(Err(Gap::WentBack)) => return Err(self.end(Ended::JournalWentBack)),
@@ -139,12 +136,12 @@ impl Subscriber {
             self.send(outgoing).await?;
             self.delivery.go_over();
         }
-        self.sources.metrics.replayed(page.events.len());
+        self.lane.sources.metrics.replayed(page.events.len());
         self.subscription.place = page.end.clone();
         if page.reached_now {
             // What was published before `head` was visible to the page. Later events may
             // have been too.
-            if let Some(cursor) = self.sources.replay_buffer.join_at(head) {
+            if let Some(cursor) = self.lane.sources.replay_buffer.join_at(head) {
                 let joined = Joined {
                     seen: Arc::clone(&self.subscription.place.base),
                 };
@@ -156,7 +153,7 @@ impl Subscriber {
 
     /// Takes from the replay buffer as long as the client can and needs to.
     async fn take_live(&mut self) -> Result<Next, Gone> {
-        let replay_buffer = Arc::clone(&self.sources.replay_buffer);
+        let replay_buffer = Arc::clone(&self.lane.sources.replay_buffer);
         let client = Arc::clone(&self.client);
         let mut published = replay_buffer.watch();
         loop {
@@ -207,7 +204,7 @@ impl Subscriber {
                 cursor.move_to(cursor.next() + events.len() as u64);
             }
             if let Some(first) = first.filter(|_| !self.delivery.polls()) {
-                self.sources.metrics.written(first.changed_at);
+                self.lane.sources.metrics.written(first.changed_at);
             }
         }
         Ok(())
@@ -258,7 +255,7 @@ impl Subscriber {
     /// Ends its session as if its connection had been lost, so that it comes back by
     /// itself: with its position, or from now on.
     fn end(&self, why: Ended) -> Gone {
-        self.sources.metrics.ended(why);
+        self.lane.sources.metrics.ended(why);
         self.client.session.end();
         Gone
     }
