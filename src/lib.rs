@@ -21,7 +21,7 @@ pub mod feed;
 pub mod http;
 pub mod sockets;
 mod live_page;
-pub mod asyncapi;
+pub mod documents;
 pub mod rest;
 pub mod operations;
 pub mod asking;

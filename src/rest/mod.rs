@@ -9,7 +9,6 @@ mod pricings;
 mod public_url;
 mod history;
 mod events;
-mod docs;
 
 // What they share.
 mod service_body;
@@ -43,6 +42,7 @@ pub use outgoing::Outgoing;
 pub use upload::{MAX_BODY_BYTES, MAX_PRICING_BYTES};
 
 use crate::api_key::ApiKeys;
+use crate::documents::{self, Documents};
 use crate::journal::CatchUp;
 use crate::live_page;
 use crate::store::Pool;
@@ -83,7 +83,7 @@ pub fn router(api: Api, others: OpenApi) -> Router {
     let public = OpenApiRouter::new()
         .routes(routes!(healthcheck))
         .merge(events::routes())
-        .merge(docs::routes());
+        .merge(documents::routes());
     let (router, document) = OpenApiRouter::with_openapi(openapi::outline(others))
         .nest("/api/v1", services.clone().merge(history).merge(public))
         // The same once more, as SPACE's documentation writes them, and as its dashboard
@@ -98,7 +98,7 @@ pub fn router(api: Api, others: OpenApi) -> Router {
     router
         // For browsers alone, so it is not described.
         .route("/", get(live_page::redirect))
-        .layer(Extension(docs::Documents::new(&document)))
+        .layer(Extension(Documents::new(&document)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(upload::MAX_BODY_BYTES))

@@ -1,5 +1,5 @@
-//! The events written down: an AsyncAPI 3.0 document. Its schemas are those of
-//! [`event`](crate::event)'s types.
+//! The events as an AsyncAPI 3.0 document. Its schemas are those of [`event`](crate::event)'s
+//! types.
 
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema as _, ToSchema as _};
@@ -7,7 +7,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 use crate::event::{Code, Event};
 
 /// The document.
-pub fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut schemas = Map::new();
     schemas.insert("Position".to_owned(), json!({
         "type": "string",

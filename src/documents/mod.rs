@@ -1,6 +1,11 @@
 //! The interface written down: OpenAPI for the requests, AsyncAPI for the events,
-//! and a page to read and try the former. The page has nothing from elsewhere: its
-//! script and style run by a nonce, and it speaks with this server alone.
+//! and a page to read and try the requests.
+//!
+//! What OpenAPI says comes from REST's handlers, so REST hands its document over. The
+//! page loads nothing from elsewhere: its script and style run by a nonce, and it
+//! speaks with this server only.
+
+mod asyncapi;
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -10,19 +15,18 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
-use crate::asyncapi;
 use crate::live_page::LOOK;
 
 /// The documents as they are answered.
-#[derive(Clone)]
-pub(super) struct Documents {
+#[derive(Clone, Debug)]
+pub struct Documents {
     openapi: Bytes,
     asyncapi: Bytes,
 }
 
 impl Documents {
-    pub(super) fn new(openapi: &OpenApi) -> Self {
+    /// The document of the events beside that of the requests.
+    pub fn new(openapi: &OpenApi) -> Self {
         Self {
             openapi: openapi
                 .to_json()
@@ -33,7 +37,8 @@ impl Documents {
     }
 }
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
+/// Answers from the [`Documents`] that a layer adds.
+pub fn routes<S: Clone + Send + Sync + 'static>() -> OpenApiRouter<S> {
     OpenApiRouter::new()
         .routes(routes!(openapi))
         .routes(routes!(asyncapi))
@@ -74,7 +79,7 @@ async fn docs() -> impl IntoResponse {
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
     // Nothing that anybody sends becomes a part of it.
-    let page = include_str!("docs_page.html")
+    let page = include_str!("page.html")
         .replace("{nonce}", &nonce)
         .replace("{look}", LOOK)
         .replace("{version}", env!("CARGO_PKG_VERSION"));
