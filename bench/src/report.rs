@@ -114,10 +114,10 @@ pub(crate) fn text(
     let mut text = String::from(
         "# Benchmarks\n\n\
         `make bench` measures this program beside a peer, on one Postgres, and writes this page.\n\
-        The peer is what one would write by hand ([bench/peer](bench/peer)): a server in Node, with row triggers that send each event as the payload of a NOTIFY, and Socket.IO that broadcasts it.\n\
-        It does less: what commits while its connection is away is lost, and no client comes back to where it was.\n\n\
-        Each run has a database and a process of its own; the sides take turns, and the median counts, with the least and the greatest in brackets.\n\
-        The clients run on the same cores: raw websockets that check that every event comes once and in order.\n\
+        The peer is what one would write by hand ([bench/peer](bench/peer)): row triggers send each event as the payload of a NOTIFY, and a server in Node broadcasts it by Socket.IO.\n\
+        It does less: commits are lost while its connection is away, and clients cannot come back to where they were.\n\n\
+        Each run has its own database and process, and the two sides take turns. The table shows the median, with the least and the greatest in brackets.\n\
+        The clients run on the same cores. They are raw websockets, and check that every event comes once and in order.\n\
         On the slow disk each flush takes 2 ms more: [bench/flush.c](bench/flush.c) is loaded into Postgres.\n\n\
         | figure | this program | compared with | ratio | to reach | reached |\n\
         | --- | --- | --- | --- | --- | --- |\n",

@@ -36,7 +36,7 @@ function state(name, detail) {
 
 function showState() {
   let { name, detail } = said;
-  if (name === "live" && health.isReady === null) [name, detail] = ["checking", "connected; asking how the server is"];
+  if (name === "live" && health.isReady === null) [name, detail] = ["checking", "connected; checking the server"];
   if (name === "live" && health.isReady === false) [name, detail] = ["unready", health.fault];
   byId("state").className = name;
   setText(byId("state-name"), name === "unready" ? "not ready" : name);
@@ -81,7 +81,7 @@ socket.on("connect", () => {
     if (missed === null) {
       state("live", `again, after ${duration(awayMs)}`);
       const followed = since !== "";
-      events.notice(`Back after ${duration(awayMs)}. ${followed ? "What was missed comes now." : "A gap: events may have been missed, as no position was known."}`);
+      events.notice(`Back after ${duration(awayMs)}. ${followed ? "What was missed is coming now." : "A gap: events may have been missed, because no position was known."}`);
       if (!followed) services.readAll();
     } else {
       missed.awayMs = awayMs;
@@ -134,7 +134,7 @@ socket.on("connect_error", (error) => {
     askForKey(key() === null ? "This server asks for an API key." : "The server does not know this key.");
   } else if (error.message.startsWith("POSITION_")) {
     const why = error.message.startsWith("POSITION_EXPIRED") ? "the journal does not go back that far" : "the server has another journal now, or it went back";
-    events.notice(`A gap: events may have been missed, since ${why}. From now on again.`);
+    events.notice(`A gap: events may have been missed, because ${why}. This page goes on from now.`);
     lostAt = null;
     // What is shown is of another journal, or behind the gap: nothing leads back from it.
     past.isAll = true;

@@ -39,8 +39,8 @@ const delays = {
     if (keeps === this.keepsCommits) return;
     this.keepsCommits = keeps;
     setText(byId("delay-hint"), keeps
-      ? "Delay: from the commit in Postgres until this page heard of it."
-      : "Delay: from the change in Postgres until this page heard of it; a transaction that stays open counts in, as this Postgres does not keep when transactions commit (track_commit_timestamp).");
+      ? "Delay: from the commit in Postgres until the event reached this page."
+      : "Delay: from the change in Postgres until the event reached this page. It includes the rest of the transaction, because this Postgres does not keep commit times (track_commit_timestamp).");
   },
 
   note(entry) {

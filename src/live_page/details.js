@@ -51,11 +51,11 @@ const details = {
   showFacts() {
     const { entry } = this;
     const fact = (name, ...said) => element("div", {}, element("dt", {}, name), element("dd", {}, ...said));
-    const notKept = "Not kept by this Postgres. With track_commit_timestamp = on it is.";
+    const notKept = "Not kept by this Postgres. It keeps commit times with track_commit_timestamp = on.";
     const facts = [
       fact("Recorded at", fullTime(entry.occurredAt)),
       fact("Committed at", entry.committedAt === undefined ? (delays.keepsCommits === false ? notKept : "…") : fullTime(entry.committedAt)),
-      fact("Heard here", entry.at === undefined ? "Before this page heard anything: it comes from the history." : fullTime(entry.at)),
+      fact("Heard here", entry.at === undefined ? "Not heard live: it comes from the history." : fullTime(entry.at)),
       fact("Time taken", timeTaken(entry)),
       fact("Id", element("code", {}, entry.id)),
       fact("Position", element("code", {}, entry.position)),
@@ -99,7 +99,7 @@ function jsonOf({ code, service, version, id, occurredAt, committedAt, position,
 function timeTaken({ at, occurredAt, committedAt }) {
   const heardAt = at === undefined ? undefined : at + clock.ahead();
   const between = (from, to) => delays.words(Math.max(to - from, 0));
-  if (committedAt === undefined) return heardAt === undefined ? "" : `${between(Date.parse(occurredAt), heardAt)} from the change until it was heard here, the writer's transaction included`;
+  if (committedAt === undefined) return heardAt === undefined ? "" : `${between(Date.parse(occurredAt), heardAt)} from the change until it was heard here, including the writer's transaction`;
   const writer = `${between(Date.parse(occurredAt), Date.parse(committedAt))} until the writer's transaction committed`;
   return heardAt === undefined ? writer : `${writer}; ${between(Date.parse(committedAt), heardAt)} from there until it was heard here`;
 }

@@ -125,7 +125,7 @@ const events = {
     byId("empty").hidden = !isEmpty || past.failed;
     const nothing = "Nothing yet. Add a pricing, archive one, or change a row in psql.";
     const none = view.isFiltered() ? `Nothing matches: ${view.words()}.` : this.total > 0 || !past.isAll ? "Nothing is shown." : nothing;
-    setText(byId("empty"), past.loading ? "Reading what was before…" : none);
+    setText(byId("empty"), past.loading ? "Reading earlier events…" : none);
     byId("older").hidden = past.isAll && !this.isCut;
     byId("past-end").hidden = !past.isAll || this.isCut || isEmpty;
   },

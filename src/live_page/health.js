@@ -89,7 +89,7 @@ const health = {
 // What each check means to whoever looks at events.
 const FAULTS = {
   database: () => "The database is away. What commits meanwhile is announced when it is back.",
-  listen: () => "The connection that listens to Postgres is made again. Events may come late.",
+  listen: () => "The server is connecting to Postgres again, to listen. Events may come late.",
   triggers: (said) => `The triggers are not as they should be (${said}). Changes may not be recorded.`,
   lag: (said) => `The server is behind: ${said}. Events come late.`,
 };

@@ -58,7 +58,7 @@ const past = {
     } catch (error) {
       if (turn === this.turn) {
         this.failed = true;
-        this.said(`What was before cannot be read. ${wordsFor(error)}`);
+        this.said(`Earlier events cannot be read. ${wordsFor(error)}`);
       }
     }
     if (turn === this.turn) {

@@ -61,32 +61,33 @@ pub(super) struct UploadForm {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the body is read by hand")]
 pub(super) struct UploadUrl {
-    /// An http or https URL; it is fetched within five seconds, and not from
-    /// networks inside.
+    /// An http or https URL. It is fetched within five seconds, and not from private
+    /// networks.
     #[schema(format = "uri", max_length = 2048)]
     pricing: String,
 }
 
-/// What shall change of a service.
+/// What to change in a service.
 #[derive(ToSchema)]
 pub(super) struct ServiceChange {
     /// Unique without regard to case.
     #[schema(value_type = String, required = false, example = "Zoom", min_length = 1, max_length = 255)]
     pub(super) name: Option<String>,
-    /// Whether it is announced no more; its pricings stay as they are.
+    /// Whether it is disabled: then nothing of it is announced, and its pricings stay as
+    /// they are.
     #[schema(value_type = bool, required = false)]
     pub(super) disabled: Option<bool>,
 }
 
-/// A pricing document: what the file says, as JSON. One that SQL added has what
+/// A pricing document: what the file says, as JSON. One that was added by SQL has what
 /// SQL gave it, and these two.
 #[derive(ToSchema)]
 #[schema(as = Pricing, rename_all = "camelCase")]
 #[expect(dead_code, reason = "the database makes it")]
 pub(super) struct PricingDocument {
-    /// As the row has it.
+    /// From the row.
     version: String,
-    /// As the document has it, else when the row was inserted.
+    /// From the document, or the time when the row was inserted.
     created_at: serde_json::Value,
     /// The rest of the document.
     #[serde(flatten)]
@@ -116,7 +117,7 @@ refusals! {
     /// 401.
     Unauthorized = "no API key, or an unknown one";
     /// 403.
-    Forbidden = "the scope of the key is too small; where no keys are asked for: the request comes from elsewhere than this machine";
+    Forbidden = "the scope of the key is too small; or, if the server needs no keys, the request comes from another machine";
     /// 404.
     NotFound = "it is not there";
     /// 405, of every path.
@@ -126,7 +127,7 @@ refusals! {
     /// 413.
     TooLarge = "more than 2 MiB";
     /// 415.
-    Unsupported = "a body of a type that is not read here";
+    Unsupported = "a body of a type that this path does not read";
     /// 503.
     Unavailable = "the database is away, or too much is under way", "Retry-After": Integer, "in seconds";
 }
@@ -147,14 +148,14 @@ fn header(schema_type: Type, meaning: &str) -> Header {
 }
 
 const ABOUT: &str = "\
-Services and their pricings. Whatever changes them, here or in SQL, every Socket.IO client hears \
-about it: see `asyncapi.json`.
+Services and their pricings. Every Socket.IO client hears of each change, whether it is made \
+here or in SQL: see `asyncapi.json`.
 
-The paths of services and pricings are at the root too, without `/api/v1`: \
-`POST /services` is `POST /api/v1/services`. For a key of an organisation they are under its id \
-too: `/api/v1/organizations/{organization}/services`, with 403 where it is not the key's. Every failed request is answered with \
-`{\"error\": …}`, one sentence: a path that is not there with 404, a method that a path does not \
-know with 405. HEAD is answered as GET is, without a body.";
+The paths of services and pricings are also at the root, without `/api/v1`: `POST /services` is \
+`POST /api/v1/services`. They are also under the id of the key's organisation, \
+`/api/v1/organizations/{organization}/services`, and answer 403 under any other id. Every failed \
+request is answered with `{\"error\": …}`, one sentence. An unknown path is answered with 404, a \
+method that a path does not know with 405. HEAD is answered like GET, without a body.";
 
 /// What all of the document's parts are merged into; `others` is there already.
 pub(super) fn outline(others: OpenApi) -> OpenApi {
@@ -200,7 +201,9 @@ fn request_id() -> Parameter {
         .name(REQUEST_ID.as_str())
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("names the request in the log and in its answer"))
+        .description(Some(
+            "an id for the request, which the log and the answer repeat",
+        ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }

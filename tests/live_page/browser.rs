@@ -111,8 +111,8 @@ impl Browser {
     /// Shows one service alone; an empty name: all.
     pub(super) async fn follow(&mut self, service: &str) {
         self.run(&format!(
-            "await page.getByLabel('Only of this service').fill({});
-            await page.getByLabel('Only of this service').press('Enter')",
+            "await page.getByLabel('Only events of this service').fill({});
+            await page.getByLabel('Only events of this service').press('Enter')",
             json!(service)
         ))
         .await;

@@ -156,14 +156,14 @@ async fn without_the_times_of_commits_nothing_is_called_committed() {
         .run("await page.locator('#rows tr.event .delay').filter({ hasText: /\\d/ }).waitFor()")
         .await;
     browser
-        .sees("Delay: from the change in Postgres until this page heard of it; a transaction that stays open counts in")
+        .sees("Delay: from the change in Postgres until the event reached this page. It includes the rest of the transaction")
         .await;
     browser
         .run("await page.locator('#rows tr.event').click()")
         .await;
     browser.sees("Not kept by this Postgres.").await;
     browser
-        .sees("until it was heard here, the writer's transaction included")
+        .sees("until it was heard here, including the writer's transaction")
         .await;
     browser.close().await;
     app.stop().await;
