@@ -1,8 +1,8 @@
 //! The API keys and their scopes.
 //!
-//! A presented key is compared with every configured one, all of them padded to
-//! one length, so that neither how much of a key was right nor which key it was
-//! can be told from the time an answer takes. Keys are never logged or shown.
+//! A presented key is compared with every configured key, all padded to one length. So
+//! the time of an answer does not tell how much of a key was right, nor which key it
+//! was. Keys are never logged or shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::organization::Organization;
 
 /// The header that carries a key.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// What a request hears that needs a key and has none of ours.
+/// The answer to a request that needs a key and has none, or an unknown one.
 pub const KEY_NEEDED: &str = "an API key is needed, in the header x-api-key";
 
-/// The key in the header `x-api-key`, read alike wherever one is asked for: none if
-/// there are two, or if it is not UTF-8.
+/// The key in the header `x-api-key`, read in the same way everywhere: none if there are
+/// two, or if it is not UTF-8.
 pub fn presented(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(API_KEY).iter();
     let value = values.next()?;
@@ -101,7 +101,7 @@ pub enum InvalidApiKeys {
     /// A header could not carry it.
     #[error("the key of entry {0} has white space at an end or a control character")]
     Unprintable(usize),
-    /// Which of the two scopes holds would be a guess.
+    /// It would not be clear which of the two scopes applies.
     #[error("entry {0} has the same key as an earlier entry")]
     Repeated(usize),
     /// Nobody could tell from the log which key it was.
@@ -118,7 +118,7 @@ pub struct ApiKeys(Vec<(PaddedKey, KnownKey)>);
 pub struct KnownKey {
     /// What it may do.
     pub scope: Scope,
-    /// As the settings name it; else its place among them: `#1`.
+    /// Its name in the settings, or its number among the keys: `#1`.
     pub name: Arc<str>,
     /// Whose services it reaches.
     pub organization: Organization,

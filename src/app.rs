@@ -35,7 +35,7 @@ use crate::sockets::{self, Sockets, Sources};
 use crate::store::database_url::DatabaseUrl;
 use crate::store::{self, Pool, preflight};
 
-/// A client that takes nothing for so long is disconnected.
+/// A client that takes nothing for this long is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Proxies keep idle connections for a minute, and treat it as an error if the other
 /// side closes them first. Of a body that nobody wants, as much is read as the
@@ -48,9 +48,9 @@ const SERVER_LIMITS: server::Limits = server::Limits {
         time: Duration::from_secs(10),
     },
 };
-/// How long a request may take until its answer begins. The longest work, a body
-/// under way for a minute and then two minutes in the database, ends before, and
-/// so does a poll of Engine.IO; a websocket has its answer at once.
+/// How long a request may take until its answer begins. Everything ends before that: the
+/// longest work, which is a body that takes a minute to arrive and then two minutes in
+/// the database, and a poll of Engine.IO. A websocket is answered at once.
 const REQUEST_LIMIT: Duration = Duration::from_secs(240);
 /// How long fetching a pricing by URL may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -331,8 +331,9 @@ impl App {
     }
 }
 
-/// How many connections there may be: as the settings say, but so many fewer as are
-/// needed to reach the database again when all are taken.
+/// How many connections there may be: as the settings say, but fewer than the limit of
+/// open files. Some files are left so that the database can be reached when all
+/// connections are taken.
 fn most_connections(config: &Config) -> usize {
     const OTHER_FILES: usize = 128;
     const USUAL_CONNECTIONS: usize = 20_000;
@@ -365,8 +366,8 @@ fn guard(router: Router, config: &Config) -> anyhow::Result<Router> {
     };
     let cors = CorsLayer::new()
         .allow_origin(origins)
-        // Of origins that are named, clients may send cookies too (`withCredentials`);
-        // a browser refuses that beside `*`.
+        // Clients of origins that are named may also send cookies (`withCredentials`). A
+        // browser does not allow that with `*`.
         .allow_credentials(config.cors_origins.is_some())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([HeaderName::from_static("content-type"), API_KEY, REQUEST_ID])

@@ -1,4 +1,4 @@
-//! The four events, and the reasons why a change is none: the contract with clients.
+//! The four events, and the reasons why a change has none: the contract with clients.
 //!
 //! The names of the codes, and the order of the keys, are those of SPACE;
 //! clients compare them as text.
@@ -123,11 +123,11 @@ pub struct Service {
 pub enum Reason {
     /// The service is disabled: nothing about its pricings is announced.
     ServiceIsDisabled,
-    /// An archived pricing was deleted: it was not offered before either.
+    /// An archived pricing was deleted, which was no longer offered.
     WasArchived,
-    /// A disabled service was deleted: that it is gone was announced when it was disabled.
+    /// A disabled service was deleted. It was announced when it was disabled.
     WasDisabled,
-    /// A service was enabled: its active pricings are announced, each for itself.
+    /// A service was enabled. Each of its active pricings is announced instead.
     ServiceEnabled,
     /// What is offered is the same as before.
     SameOffer,

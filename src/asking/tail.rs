@@ -16,7 +16,7 @@ use crate::sockets::NAMESPACE;
 
 /// How long it may take to connect and to be let in.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// A server that says nothing for so long is gone: it sends a ping every 25 s.
+/// A server that sends nothing for this long is gone: it sends a ping every 25 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// The pause before the second attempt; it doubles from there on.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -44,9 +44,9 @@ pub struct Tail {
 
 /// How a connection ends.
 enum End {
-    /// It broke off: to be tried again.
+    /// It was lost, so it is tried again.
     Lost(anyhow::Error),
-    /// It makes no sense to try again.
+    /// To try again would be useless.
     Final(anyhow::Error),
 }
 

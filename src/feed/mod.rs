@@ -35,9 +35,9 @@ use sleep::{POLL_INTERVAL, Sleep};
 
 /// How long Postgres may take to connect, and for each page.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// The most rows of a page. Each is whole in memory before it is published: the
-/// connection that listens must not sit in a statement while clients are slow, or
-/// Postgres could not forget its notifications.
+/// The most rows of a page. A page is in memory as a whole before it is published: if
+/// the connection that listens stayed in a statement while clients are slow, Postgres
+/// would have to keep all notifications.
 const PAGE_ROWS: usize = 8192;
 /// How many events are published at a time.
 const CHUNK_EVENTS: usize = 256;
@@ -245,9 +245,10 @@ impl Follower {
         Ok(())
     }
 
-    /// What a notification told, if it is all that came after the position. Not used
-    /// before a read has covered what pages have shown clients: of a place that it leads
-    /// to only the ids tell what was seen there, and a page may have shown greater ids.
+    /// What a notification told, if it is all that came after the position. It is not
+    /// used until a read has covered the pages that clients were shown. After a
+    /// notification the position says only by the ids what was seen, and a page may have
+    /// shown higher ids.
     fn page_of(&self, told: Told) -> Option<Page> {
         let kept_from = self.replay_buffer.kept_from();
         told.page(&self.position, self.replay_buffer.reads() + 1, kept_from)

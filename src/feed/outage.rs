@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so long it is told again for the first time; from there on after twice as
-/// long each time.
+/// When an outage is told for the second time. Each further time comes after twice as
+/// long.
 const FIRST_REMINDER: Duration = Duration::from_secs(10);
-/// It is never silent for longer.
+/// The longest time between two times.
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
 /// Whether there is an outage, and when it was told.
@@ -27,7 +27,7 @@ struct Ongoing {
 pub(super) enum Telling {
     /// To everybody; with how long it has lasted, unless it is new.
     Aloud(Option<Lasted>),
-    /// To those who look closely.
+    /// To those who read the detailed log.
     Quietly,
 }
 

@@ -26,17 +26,18 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// In doubt, the pause is this part of the time since the feed fell asleep …
 const DOUBT_PART: u32 = 8;
-/// … and at most this: so long a commit may stay unheard whose transaction was open
-/// all the while.
+/// … and at most this. A commit may stay unheard for this long if its transaction was
+/// open all the time.
 const LONGEST_DOUBT: Duration = Duration::from_millis(250);
-/// So many transactions in progress are many: if they wait for each other, it shows.
+/// From this number on, transactions in progress count as many: it would show if they
+/// waited for each other.
 const MANY: usize = 2;
 /// The feed wakes up when so many reads in a row have found rows and many at work …
 const READS_TO_WAKE: u32 = 3;
-/// … or so many times more have found rows with hardly a pause between: to
-/// notify for each of them costs even a single writer more than a feed that stays awake.
+/// … or so many times more have found rows with hardly a pause between. Even a single
+/// writer then pays more for its notifications than for a feed that stays awake.
 const QUICK_READS_AS_ONE: u32 = 8;
-/// How long none finds either before it falls asleep again.
+/// The feed falls asleep after reads have found neither for this long.
 const TIME_TO_SLEEP: Duration = Duration::from_millis(50);
 /// A transaction that is open for longer than this, or twice this, is not counted.
 const YOUNG: Duration = Duration::from_millis(500);

@@ -1,9 +1,8 @@
-//! TCP connections: as many as there may be, each giving up on a peer that takes
-//! nothing.
+//! TCP connections: their number is limited, and each is closed if its peer takes
+//! nothing for too long.
 //!
-//! The Engine.IO writer waits for ever for a client that does not read, and
-//! nothing above it can free that connection: this layer does, by an error once
-//! a write has been waiting for too long.
+//! The Engine.IO writer waits for ever for a client that does not read, and nothing above
+//! it can free that connection. So this layer fails a write that has waited for too long.
 
 use std::io;
 use std::net::{IpAddr, Shutdown};
@@ -22,7 +21,7 @@ use tracing::{debug, warn};
 use super::connection_limit::{ConnectionLimit, Permit};
 use crate::metrics::{Ended, Metrics};
 
-/// The pause after a connection could not be taken: descriptors have run out.
+/// The pause after a connection could not be accepted because open files ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is logged that no more connections are taken.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
@@ -39,8 +38,8 @@ pub struct LimitedListener {
 }
 
 impl LimitedListener {
-    /// A connection for which there is no permit is closed at once; one whose peer
-    /// takes nothing for `write_timeout`, then.
+    /// A connection for which there is no permit is closed at once. Any other is closed
+    /// when its peer has taken nothing for `write_timeout`.
     pub fn new(
         listener: TcpListener,
         limit: ConnectionLimit,
@@ -91,7 +90,7 @@ impl LimitedListener {
         }
     }
 
-    /// Once a minute: whoever opens connections all the time shall not fill the log.
+    /// Once a minute, so that nobody can fill the log by opening connections.
     fn warn(&mut self, cause: &str) {
         let now = Instant::now();
         if self

@@ -3,9 +3,9 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// More are never asked for.
+/// The program never asks for more.
 const MOST: u64 = 1 << 20;
-/// What systems allow that name no limit but have one.
+/// What is allowed where the system says that there is no limit, but has one.
 const USUAL_MOST: u64 = 10_240;
 
 /// Raises the soft limit, often 1024, to the hard one. Returns the limit that

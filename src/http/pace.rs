@@ -1,9 +1,9 @@
 //! How long a client may take for what is kept in memory for it.
 //!
-//! The write time-out of a connection begins anew with every byte that its client
-//! takes: one that takes a byte now and then keeps a large answer for as long as it
-//! likes. So whoever keeps one says how much it is, and the connection ends if it is
-//! not taken in time.
+//! The write time-out of a connection begins anew with every byte that its client takes.
+//! So a client that takes a byte now and then could keep a large answer in memory for as
+//! long as it likes. Therefore a handler that keeps an answer says how large it is, and
+//! the connection ends if the client does not take it in time.
 
 use std::future::pending;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// What any client may take …
+/// The time that any client may take …
 const LEAST_TIME: Duration = Duration::from_secs(15);
-/// … and what it must take a second beyond.
+/// … and the bytes that it must take in each second after that.
 const BYTES_PER_SECOND: f64 = 16.0 * 1024.0;
 
 /// The pace of one connection's client.

@@ -26,7 +26,7 @@ pub const SOCKETS_PATH: &str = "/events";
 /// Names a request: in its answer, and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken over from a client.
+/// The longest id of a client that is kept.
 const MAX_ID_BYTES: usize = 64;
 /// How much of a path is logged.
 const MAX_PATH_CHARS: usize = 256;
@@ -152,9 +152,9 @@ fn new_id() -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// What is no page is shown nowhere and runs nothing. The live page brings a
-/// policy of its own. Cross-Origin-Resource-Policy keeps `<script>` and `<img>` of
-/// other sites out; what CORS allows is not its business.
+/// An answer that is not a page is not displayed and runs nothing. The program's pages
+/// have their own policy. Cross-Origin-Resource-Policy keeps `<script>` and `<img>` of
+/// other sites out; it does not concern what CORS allows.
 async fn add_headers(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,8 +1,8 @@
 //! HTTP over the connections that come: one task for each, until it is told to
 //! stop.
 //!
-//! As `axum::serve` does it, with limits of its own: how long the head of a request
-//! may take, how large it may be, and how much of a body is read that nobody wants.
+//! It does what `axum::serve` does, and has its own limits: how long the head of a request
+//! may take, how large it may be, and how much is read of a body that nobody wants.
 
 use std::future::pending;
 use std::pin::pin;
@@ -43,8 +43,8 @@ pub struct Limits {
     pub unread_body: unread_body::Limits,
 }
 
-/// Serves until `stop`, then finishes the requests that have begun. What became
-/// a websocket is waited for by nobody.
+/// Serves until `stop`, then finishes the requests that have begun. It does not wait for
+/// websockets.
 pub async fn serve(
     mut listener: LimitedListener,
     router: Router,

@@ -1,9 +1,9 @@
-//! What is left of a request's body when nobody wants it any more.
+//! The rest of a request's body, when nobody wants it any more.
 //!
-//! An answer may come before the body was read: a wrong key, an unknown path. hyper
-//! closes such a connection, and a client that still writes gets a broken pipe in
-//! place of its answer. So the rest is read while the answer goes out, within
-//! limits; the connection can then be used again.
+//! An answer may come before the body was read, for example to a wrong key. hyper closes
+//! such a connection, and a client that is still writing gets a broken pipe instead of
+//! its answer. So the rest of the body is read while the answer goes out, within limits.
+//! Afterwards the connection can be used again.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;

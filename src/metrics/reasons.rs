@@ -6,17 +6,17 @@ use crate::event::Reason;
 /// One label whose values are known beforehand.
 pub(super) type Label = [(&'static str, &'static str); 1];
 
-/// Why the program ended a client's connection, while it ran: what it does at its
-/// end nobody can ask it.
+/// Why the program ended a client's connection, except at its own stop, when nobody can
+/// read metrics any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It took nothing for too long.
     WriteTimeout,
     /// It did not answer a ping.
     Heartbeat,
-    /// What it had to hear next is kept no more.
+    /// The journal no longer has the event that it should get next.
     BehindTheJournal,
-    /// What it had heard is not in the journal any more.
+    /// The journal no longer has the events that it was sent.
     JournalWentBack,
     /// It did not speak the protocol.
     Protocol,
@@ -52,9 +52,9 @@ impl Ended {
 /// Why a connection was closed as soon as it came, or a session refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There are as many as there may be.
+    /// The limit for all is reached.
     TooMany,
-    /// There are as many from its address as there may be.
+    /// The limit for its address is reached.
     TooManyFromAddress,
 }
 

@@ -1,9 +1,9 @@
-//! Capture watches itself: the triggers and their functions are as the migrations
-//! made them, or are made so again.
+//! Checks that the triggers and their functions are as the migrations made them, and
+//! repairs them.
 //!
-//! `ALTER TABLE … DISABLE TRIGGER ALL` and back, as restores with
-//! `--disable-triggers` do, silently resets how a trigger fires. What asks the
-//! database fails while it is away.
+//! `ALTER TABLE … DISABLE TRIGGER ALL` and then `ENABLE TRIGGER ALL`, as in restores with
+//! `--disable-triggers`, silently resets how a trigger fires. Everything here that asks
+//! the database fails while it is away.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub async fn run(pool: Pool, stop: CancellationToken) {
     }
 }
 
-/// What is not as it should be. Changes nothing, so that whoever asks often holds
-/// nobody up.
+/// What is not as it should be. It changes nothing, so it may be called often without
+/// holding anybody up.
 pub async fn look(pool: &Pool) -> sqlx::Result<Vec<Fault>> {
     let mut tx = store::begin_read(pool).await?;
     store::capture::faults(&mut tx).await

@@ -1,4 +1,4 @@
-//! Memory that clients gave back goes back to the system.
+//! Gives the memory of clients that left back to the system.
 //!
 //! A session takes about 18 kB in small pieces. When thousands are gone, as in a quiet
 //! hour, the C library keeps that memory for those to come.
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the sessions are counted.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// So many fewer are worth it: about 10 MB.
+/// It is done when there are so many fewer: about 10 MB.
 const WORTH_IT: i64 = 500;
 
 /// Gives memory back whenever many sessions have ended, until it is told to stop.

@@ -2,8 +2,8 @@
 //!
 //! 200 or 503, and JSON with one line per check:
 //! `{"status": "ready" | "unready", "checks": {"database", "listen", "triggers", "lag"}}`,
-//! each `ok` or what is wrong. Nobody waits here for a database that is away: the
-//! watch of [`Pool`] knows.
+//! each `ok` or what is wrong. It does not wait for a database that is away: the watch of
+//! [`Pool`] knows that already.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::journal::ReplayBuffer;
 use crate::operations::capture;
 use crate::store::Pool;
 
-/// How long the database may take to say how its triggers are, before what it said
-/// last is taken.
+/// How long to wait for the database to say how its triggers are. After that its last
+/// answer counts.
 const TIME_LIMIT: Duration = Duration::from_millis(500);
 /// How long ago the feed may have read all that there was. It reads once a second.
 const GREATEST_LAG: Duration = Duration::from_secs(15);

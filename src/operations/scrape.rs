@@ -1,8 +1,7 @@
 //! `GET /metrics`: what was counted, and how things are, for Prometheus.
 //!
-//! What only the database knows is asked when somebody asks here, within a time
-//! limit. While it is away the rest is answered all the same, with
-//! `space_events_database_up 0`.
+//! At each request the database is asked for what only it knows, within a time limit.
+//! While it is away, the answer has everything else and `space_events_database_up 0`.
 
 use std::fmt;
 use std::sync::Arc;

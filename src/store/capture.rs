@@ -1,5 +1,5 @@
-//! Capture: whether the triggers and their functions are as the migrations made
-//! them, and see what they have to see.
+//! Capture: whether the triggers and their functions are as the migrations made them, and
+//! can read what they need.
 
 use std::fmt;
 
@@ -28,11 +28,11 @@ impl fmt::Display for Fault {
 ///
 /// The database is away, or has lost the schema `space_events`.
 pub async fn faults(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<Fault>> {
-    // A trigger of another name that calls our functions records a second time. It
-    // is switched off rather than dropped: somebody made it.
+    // A trigger of another name that calls our functions records each change a second
+    // time. Somebody made it, so it is switched off rather than dropped.
     //
-    // Row level security: who is exempt is as Postgres has it for a superuser, for
-    // BYPASSRLS, and for a table's owner unless it is forced.
+    // Exempt from row level security, as in Postgres, are superusers, roles with
+    // BYPASSRLS, and the owner of a table unless it is forced.
     sqlx::query_as(
         "with compared as (
             select table_name, name,

@@ -1,8 +1,8 @@
-//! Every SQL statement, one file per table; here, how each begins.
+//! Every SQL statement, one file for each table; and here how transactions begin.
 //!
-//! Behind a transaction pooler what is set on a session belongs to somebody else a
-//! moment later: limits are set inside transactions, and so is that nothing is
-//! compiled. Names are qualified, whatever the `search_path`.
+//! Behind a transaction pooler a session serves another client a moment later. So nothing
+//! is set on sessions: limits are set inside transactions, and there JIT compilation is
+//! switched off. Names are qualified, so that the `search_path` does not matter.
 //!
 //! Everything here fails while the database is away. A function's `# Errors` tell
 //! what else can make it fail; where there are none, nothing does.

@@ -1,9 +1,9 @@
 //! The connections for REST and for looking after the journal, and whether the
 //! database behind them is there.
 //!
-//! One more connection watches: it asks once a second, and at once when a request
-//! waits longer than usual. So a request is told that the database is away without
-//! trying for itself, and after the database was away the pool is a new one, for the
+//! One more connection watches the database. It asks once a second, and at once when a
+//! request waits longer than usual. So a request is told that the database is away
+//! without trying for itself. After the database was away there is a new pool, for the
 //! server that is the primary now.
 
 use std::num::NonZeroU32;
@@ -31,7 +31,7 @@ const SESSION: &str = "set lock_timeout = '4s'; set jit = off; set statement_tim
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for longer is tested before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// After so long a transaction should have begun: is the database there?
+/// When a transaction takes longer than this to begin, the watch looks at once.
 const USUAL_BEGIN: Duration = Duration::from_millis(250);
 /// How often the database is asked whether it is there.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

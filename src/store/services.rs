@@ -51,7 +51,7 @@ pub struct Service {
     pub id: i64,
     /// As it was given.
     pub name: String,
-    /// Whether it is announced no more.
+    /// Whether it is disabled, so that nothing of it is announced.
     pub disabled: bool,
     /// When the row was inserted.
     pub created_at: DateTime<Utc>,
@@ -85,7 +85,7 @@ pub struct ServiceRow {
     pub organization: String,
     /// The stored spelling.
     pub name: String,
-    /// Whether it is announced no more.
+    /// Whether it is disabled, so that nothing of it is announced.
     pub disabled: bool,
 }
 

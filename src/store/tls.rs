@@ -1,16 +1,15 @@
 //! TLS to Postgres as `sslmode` says, for both drivers.
 //!
-//! Both open the same database, so a URL must not be encrypted, checked or refused by
-//! one of them alone. What sqlx does is the measure, since its TLS cannot be replaced:
-//! the certificates of `sslrootcert` are trusted beside those of the system, and
-//! `prefer` does not fall back once the server has agreed to TLS. The cryptography is
-//! ring's, named here, so that nothing needs a provider that is installed for the
-//! whole process.
+//! Both open the same database, so both must encrypt, check or refuse a URL in the same
+//! way. sqlx sets the standard, because its TLS cannot be replaced: the certificates of
+//! `sslrootcert` are trusted beside those of the system, and `prefer` does not fall back
+//! once the server has agreed to TLS. The cryptography is that of the crate ring, named
+//! here, so that no provider has to be installed for the whole process.
 //!
 //! - `sslmode=require` with `sslrootcert` checks the chain, as in libpq;
 //!   `sslrootcert=system` means the system's certificates and `verify-full`.
-//! - Neither driver can bind channels. `channel_binding=require` keeps the same
-//!   attacker out by other means: it raises `sslmode` to `verify-full`.
+//! - Neither driver can bind channels. So `channel_binding=require` raises `sslmode` to
+//!   `verify-full`, which keeps the same attacker out.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,10 @@
 //! A transaction, and whether its statements keep a name on the server.
 //!
-//! sqlx sends a statement as a message that prepares it and, in another round trip,
-//! one that runs it. Where a connection keeps its session, the statement is prepared
-//! under a name and used again. Behind a transaction pooler it cannot be: two round
-//! trips outside a transaction may reach two servers, and a name belongs to whoever
-//! used it last on that server. There every statement runs within a transaction, and
-//! has no name.
+//! sqlx prepares a statement in one round trip and runs it in another. If a connection
+//! keeps its session, the statement is prepared under a name and used again. Behind a
+//! transaction pooler that does not work: two round trips outside a transaction may reach
+//! two servers, and the name may already stand for another client's statement there. So
+//! behind a pooler every statement runs within a transaction, and has no name.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;

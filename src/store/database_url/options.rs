@@ -1,5 +1,5 @@
-//! The options of a URL that tokio-postgres does not know or reads otherwise than
-//! libpq, and the environment behind them.
+//! The options of a URL that tokio-postgres does not know, or does not read as libpq does;
+//! and the environment variables for them.
 
 use std::collections::HashMap;
 

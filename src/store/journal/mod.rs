@@ -32,8 +32,8 @@ pub async fn now(executor: impl PgExecutor<'_>) -> sqlx::Result<String> {
         .await
 }
 
-/// When each of these transactions committed; without those of which Postgres does
-/// not know it: it keeps the times only with `track_commit_timestamp`, and not for ever.
+/// When each of these transactions committed, as far as Postgres knows: it keeps the
+/// times only with `track_commit_timestamp`, and not for ever.
 pub async fn commit_times(
     executor: impl PgExecutor<'_>,
     xids: &[u64],

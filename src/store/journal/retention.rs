@@ -112,12 +112,12 @@ pub async fn set_pruned(
     Ok(())
 }
 
-/// Removes at most `limit` rows that are kept no more, with ids above `after_id`.
+/// Removes at most `limit` rows that are too old, with ids above `after_id`.
 /// Returns how many, and the id of the last.
 ///
-/// Whoever begins at the front again finds what was removed before, dead but not
-/// cleared away, for as long as somebody may still see it. And the rows are found in
-/// the order of their ids, in this transaction: a plan that sorts them reads all that
+/// It goes on after `after_id` because from the front it would pass over all rows that
+/// were removed before: they are dead, but stay until nobody can see them any more. The
+/// rows are found in the order of their ids: a plan that sorted them would read all that
 /// are left, however few go.
 pub async fn prune(tx: &mut Transaction, after_id: i64, limit: i64) -> sqlx::Result<(i64, i64)> {
     sqlx::raw_sql("set local enable_sort = off; set local enable_bitmapscan = off")

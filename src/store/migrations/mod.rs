@@ -1,9 +1,8 @@
 //! The migrations: which of them the database has, and applying the others.
 //!
-//! sqlx embeds them in the program and gives each a checksum. Its runner is not
-//! used: it keeps its list wherever `search_path` says, perhaps among the rows of
-//! another program, and it writes even where nothing is pending. The list here is
-//! `space_events.migrations`.
+//! sqlx embeds them in the program and gives each a checksum. Its runner is not used: it
+//! keeps its list where `search_path` says, perhaps in the list of another program, and
+//! it writes even if nothing is pending. The list here is `space_events.migrations`.
 
 mod earlier;
 mod list;
@@ -23,7 +22,7 @@ use super::capture;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Whatever the role's settings are, a migration means the same.
+/// So that a migration means the same, whatever the settings of the role are.
 const BEGIN: &str = "begin isolation level read committed read write; \
     set local search_path = pg_catalog, pg_temp; \
     set local quote_all_identifiers = off; \
@@ -35,9 +34,9 @@ const BEGIN: &str = "begin isolation level read committed read write; \
 const WAIT_FOR_ITS_TURN: &str =
     "select pg_advisory_xact_lock(hashtextextended('space_events migrations', 0))";
 
-/// While a migration waits for a lock, writers wait behind it: so it gives up soon, and
-/// tries again later. But not before Postgres has looked for deadlocks, which is when it
-/// ends an autovacuum that is in the way.
+/// While a migration waits for a lock, writers wait behind it. So it gives up soon and
+/// tries again later, but not before Postgres has looked for deadlocks: only then does
+/// Postgres end an autovacuum that is in the way.
 const LIMIT_LOCKS: &str = "select set_config('lock_timeout', (setting::integer + 200)::text, true) \
     from pg_settings where name = 'deadlock_timeout'";
 
@@ -47,8 +46,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOCK_TIMEOUT: &str = "55P03";
 const DEADLOCK: &str = "40P01";
 
-/// Applies the migrations that the database does not have. Where it has them all,
-/// nothing is written, so no right to write is needed.
+/// Applies the migrations that the database does not have. If it has them all, nothing is
+/// written, so no right to write is needed.
 ///
 /// # Errors
 ///
@@ -150,7 +149,8 @@ fn next_pending(applied: &Applied) -> Option<&'static Migration> {
         .find(|migration| !applied.contains_key(&migration.version))
 }
 
-/// What this program has is what was applied, and what it does not have lets it run.
+/// Checks that what this program has is what was applied, and that this program may run
+/// with the migrations that it does not have.
 async fn check_versions(connection: &mut PgConnection, applied: &Applied) -> anyhow::Result<()> {
     for migration in MIGRATIONS.iter() {
         let version = migration.version;

@@ -16,7 +16,7 @@ pub(super) struct Surroundings {
     pub(super) role: String,
 }
 
-/// By the catalogs alone: asking for a table by its name needs rights on its schema.
+/// Reads only the catalogs: to ask for a table by its name needs rights on its schema.
 pub(super) async fn look_around(connection: &mut PgConnection) -> sqlx::Result<Surroundings> {
     sqlx::query_as(
         "select
@@ -81,7 +81,8 @@ impl Surroundings {
     }
 }
 
-/// Whether all is there that the migrations made: a restore may have brought a part.
+/// Checks that everything is there that the migrations made: a restore may have brought
+/// only a part.
 pub(super) async fn check_whole(connection: &mut PgConnection) -> anyhow::Result<()> {
     let lost: Vec<String> = sqlx::query_scalar(
         "select name
