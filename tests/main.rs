@@ -40,6 +40,7 @@ mod metrics;
 mod migrations;
 mod poolers;
 mod organizations;
+mod pages;
 mod parts;
 mod positions;
 mod replication;
