@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Client, in_short, position_of};
-use super::wait_until;
+use super::{LIMIT, wait_until};
 
 /// Where the program listens; a test may move it.
 pub type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
@@ -199,12 +199,17 @@ impl Hearing {
         self.heard()
     }
 
+    /// Waits as long as it hears anything at all.
     async fn hears(&self, what: &str, is_so: impl AsyncFn() -> bool) {
-        wait_until(what, async || {
+        let (mut count, mut since) = (self.count(), Instant::now());
+        while !is_so().await {
             assert!(!self.task.is_finished(), "{} has ended", self.name);
-            is_so().await
-        })
-        .await;
+            if self.count() > count {
+                (count, since) = (self.count(), Instant::now());
+            }
+            assert!(since.elapsed() < LIMIT, "waited in vain: {what}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
