@@ -37,8 +37,9 @@ use sleep::{POLL_INTERVAL, Sleep};
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The most rows of a page. A page is in memory as a whole before it is published: if
 /// the connection that listens stayed in a statement while clients are slow, Postgres
-/// would have to keep all notifications.
-const PAGE_ROWS: usize = 8192;
+/// would have to keep all notifications. Larger pages take more memory, and clients hear
+/// later of the first row.
+const PAGE_ROWS: usize = 2048;
 /// How many events are published at a time.
 const CHUNK_EVENTS: usize = 256;
 /// The pause before the second attempt to connect; it doubles from there on.

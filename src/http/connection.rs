@@ -129,7 +129,13 @@ impl Tcp {
         if self.given_up.load(Ordering::Acquire) {
             return Err(gone());
         }
-        self.stream.try_write(bytes)
+        // Mostly the kernel takes them. What Tokio keeps of the socket, in memory of its
+        // own, is needed only if not.
+        match SockRef::from(&self.stream).send(bytes) {
+            // Then Tokio has to ask: it wakes those only whom it has seen asking in vain.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.try_write(bytes),
+            sent => sent,
+        }
     }
 
     /// Waits until the kernel takes more. Cancel safe.

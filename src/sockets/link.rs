@@ -78,6 +78,11 @@ impl Link {
         self.hung_up.load(Ordering::Acquire)
     }
 
+    /// Has the processor fetch what a write needs: reading any part of the lock does.
+    pub fn prefetch(&self) {
+        std::hint::black_box(self.state.is_poisoned());
+    }
+
     /// A CONNECT is admitted, and will be answered.
     pub fn admit(&self) -> Turn {
         self.lock().wire.admit()
