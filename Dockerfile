@@ -12,8 +12,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # (65532); no shell.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /usr/local/bin/space-events /usr/local/bin/space-events
-# There is no Postgres in here: DATABASE_URL is needed, and API_KEYS, since a
-# container's loopback is its own.
+# There is no Postgres in here, so DATABASE_URL is needed. API_KEYS are needed too, because
+# the loopback of a container cannot be reached from outside.
 ENV HOST=0.0.0.0
 EXPOSE 5403
 USER 65532
