@@ -65,18 +65,15 @@ declare
     nested_loops text;
     compiling text;
 begin
-    if tg_op = 'INSERT' then
+    if tg_op <> 'DELETE' then
         select n.organization, n.service_name, n.version, n.availability
             into owner, service, version_after, availability_after
             from new_rows n;
-        perform from new_rows offset 1;
-    elsif tg_op = 'UPDATE' then
-        select n.organization, n.service_name, n.version, n.availability
-            into owner, service, version_after, availability_after
-            from new_rows n;
-        select o.version, o.availability
-            into version_before, availability_before
-            from old_rows o;
+        if tg_op = 'UPDATE' then
+            select o.version, o.availability
+                into version_before, availability_before
+                from old_rows o;
+        end if;
         perform from new_rows offset 1;
     else
         select o.organization, o.service_name, o.version, o.availability

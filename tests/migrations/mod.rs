@@ -158,7 +158,12 @@ async fn several_instances_take_a_database_over_beside_its_writers() {
                 delete from services where name = 'Later'",
             )
             .await;
-        assert_eq!(client.next_event().await, "CREATED Later 2024");
+        // A feed that was behind announces first what was written before.
+        let mut event = client.next_event().await;
+        while event.starts_with("CREATED Zoom new ") {
+            event = client.next_event().await;
+        }
+        assert_eq!(event, "CREATED Later 2024");
         let (status, ready) = app.get("/readyz").await;
         assert_eq!(status, 200, "{ready}");
         app.stop().await;
