@@ -170,6 +170,42 @@ async fn several_instances_take_a_database_over_beside_its_writers() {
     }
 }
 
+/// Whether a migration waits for a lock.
+const WAITS: &str = "select exists (select from pg_stat_activity
+    where application_name = 'space-events migrations' and datname = current_database() and wait_event_type = 'Lock')";
+
+/// Its trigger calls functions by the names that they had when it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_in_the_middle_of_its_trigger_is_waited_for() {
+    let database = made_before().await;
+    let blocker = database.connect().await;
+    blocker
+        .sql("begin; lock table space_events.row_changes in exclusive mode")
+        .await;
+    let session = database.connect().await;
+    let writing = tokio::spawn(async move {
+        session
+            .sql("insert into pricings (service_name, version) values ('Zoom', 'one'), ('Zoom', 'two')")
+            .await
+    });
+    wait_until("the trigger waits", async || {
+        let waits = "select exists (select from pg_stat_activity
+            where query like 'insert into pricings%' and datname = current_database() and wait_event_type = 'Lock')";
+        database.sql(waits).await == ["t"]
+    })
+    .await;
+    let again = database.again("postgres").await;
+    let migrating = tokio::spawn(async move { migrate(&again).await });
+    wait_until("the migration waits", async || {
+        database.sql(WAITS).await == ["t"]
+    })
+    .await;
+    blocker.sql("rollback").await;
+    writing.await.expect("what the trigger calls is there");
+    let migrated = migrating.await.expect("no panic");
+    migrated.expect("the database is taken over");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_go_on_while_a_migration_waits_for_an_open_transaction() {
     let database = made_before().await;
@@ -184,13 +220,11 @@ async fn writers_go_on_while_a_migration_waits_for_an_open_transaction() {
     let written = write(database.connect().await, Arc::clone(&stop));
     let again = database.again("postgres").await;
     let migrating = tokio::spawn(async move { migrate(&again).await });
-    let waits = "select exists (select from pg_stat_activity
-        where application_name = 'space-events migrations' and datname = current_database() and wait_event_type = 'Lock')";
     let watched = async {
         // It waits, gives up so that writers go on, and waits again.
         for is_waiting in ["t", "f", "t", "f"] {
             wait_until("it waits, or gives up", async || {
-                database.sql(waits).await == [is_waiting]
+                database.sql(WAITS).await == [is_waiting]
             })
             .await;
         }
