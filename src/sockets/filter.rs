@@ -74,7 +74,7 @@ impl Filter {
     fn hears_of(&self, organization: &str, event: &Event) -> bool {
         let codes = self.codes.as_ref();
         let services = self.services.as_ref();
-        organization == self.organization.as_str()
+        self.organization.has(organization)
             && codes.is_none_or(|codes| codes.contains(&event.code()))
             && services.is_none_or(|names| names.contains(&entry(event.service_name())))
     }

@@ -115,7 +115,7 @@ impl<'q> Listing<'q> {
             page_rows = PAGE_ROWS;
             let mut found = found.into_iter();
             let wanted = found.by_ref().filter(|row| {
-                *row.organization == *self.organization.as_str()
+                self.organization.has(&row.organization)
                     && keep(row)
                     && service
                         .as_ref()
