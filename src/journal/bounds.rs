@@ -1,5 +1,5 @@
-//! From where to where the journal goes, as each read of it begins by telling; and
-//! whether a reader can go on from a place.
+//! From where to where the journal goes, which each read of it tells first; and whether a
+//! reader can go on from a place.
 
 use anyhow::Context as _;
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! The journal of row changes, read as events.
 //!
-//! One mechanism for one job: following live, catching up after a pause and
-//! coming back with a position are all [`Reader::page`] from a [`Position`].
+//! There is one way to read it: following live, catching up after a pause and coming back
+//! with a position are all [`Reader::page`] from a [`Position`].
 
 pub mod witness;
 pub mod watermark;

@@ -1,5 +1,5 @@
-//! A row of the journal as it was recorded, with what it means: one reading for
-//! events, for history and for those who ask why there was no event.
+//! A row of the journal as it was recorded, with what it means. Everybody reads rows in
+//! this one way: the feed, the history, and whoever asks why there was no event.
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};

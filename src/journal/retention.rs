@@ -1,6 +1,6 @@
 //! Removes what is older than the journal is kept, in small batches.
 //!
-//! Any number of instances try; one at a time does.
+//! All instances try; one at a time does it.
 
 use std::sync::Arc;
 use std::time::Duration;

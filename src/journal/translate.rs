@@ -1,4 +1,5 @@
-//! A row change to its event, or to the reason why it has none; pure.
+//! Turns a row change into its event, or into the reason why it has none. It is pure: it
+//! asks nothing and changes nothing.
 //!
 //! The triggers record what happened to a row and whether its service was
 //! enabled then. What that means to clients is decided here and nowhere else.

@@ -1,7 +1,7 @@
 //! Whether a reader can go on from a position, and where the journal is.
 //!
-//! It is asked over a connection of its own, which waits for no page, and once for all
-//! that ask at the same time.
+//! A connection of its own asks this, which waits for no page. It asks once for all
+//! clients that come at the same time.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,10 @@
-//! The journal as far back as it is kept: the few connections over which clients
-//! catch up, and the positions from which they may.
+//! Catching up: the few connections over which clients read the journal, and the
+//! positions from which they may.
 //!
-//! However many clients come back at once, so many read at a time; the others
-//! wait their turn, page by page. A page is in memory before its client gets
-//! the first event of it, so that a slow client holds no connection. After a
-//! restart all come back from one place: the last pages are shared.
+//! However many clients come back at once, only a few read at a time. The others wait
+//! their turn, page by page. A page is in memory as a whole before its client gets the
+//! first event of it, so a slow client holds no connection. After a restart all clients
+//! come back from one place, so they share the last pages.
 
 mod checks;
 mod shared_pages;
