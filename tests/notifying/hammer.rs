@@ -14,12 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::client::{Client, in_short};
-use crate::support::postgres::Session;
+use crate::support::postgres::{Session, listen};
 use crate::support::{Program, Server, wait_until};
 
 const WRITERS: u64 = 12;
@@ -172,31 +171,12 @@ struct Control {
 
 impl Control {
     async fn start(server: &Server) -> Self {
-        let url = space_events::store::database_url::DatabaseUrl::parse(&server.url);
-        let (client, mut connection) = url
-            .expect("a URL")
-            .connect("test")
-            .await
-            .expect("Postgres answers");
-        let (teller, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|context| connection.poll_message(context)).await
-            {
-                if let AsyncMessage::Notification(_) = message {
-                    let _ = teller.send(());
-                }
-            }
-        }));
-        client
-            .batch_execute("listen control")
-            .await
-            .expect("listens");
+        let (mut told, listening) = listen(&server.url, "control").await;
         let session = server.connect().await;
         let longest_us = Arc::<AtomicU64>::default();
         let noted = Arc::clone(&longest_us);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let _both = (client, driver);
+            let _listening = listening;
             loop {
                 let begun = Instant::now();
                 session.sql("notify control").await;

@@ -5,38 +5,10 @@ use std::time::Duration;
 
 use space_events::config::Settings;
 use space_events::journal::Told;
-use space_events::store::database_url::DatabaseUrl;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
-use tokio_postgres::AsyncMessage;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::support::postgres::listen;
 use crate::support::{Server, TestApp, wait_until};
-
-/// The texts of the notifications of a database.
-async fn listen(url: &str) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>) {
-    let url = DatabaseUrl::parse(url).expect("a URL");
-    let (client, mut connection) = url.connect("test").await.expect("Postgres answers");
-    let (teller, told) = unbounded_channel();
-    let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-        while let Some(Ok(message)) =
-            std::future::poll_fn(|context| connection.poll_message(context)).await
-        {
-            if let AsyncMessage::Notification(one) = message {
-                let _ = teller.send(one.payload().to_owned());
-            }
-        }
-    }));
-    client
-        .batch_execute("listen space_events")
-        .await
-        .expect("listens");
-    let listening = AbortOnDropHandle::new(tokio::spawn(async move {
-        let _both = (client, driver);
-        std::future::pending().await
-    }));
-    (told, listening)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_change_is_told_where_nobody_else_writes_and_as_the_journal_has_it() {
@@ -53,7 +25,7 @@ async fn one_change_is_told_where_nobody_else_writes_and_as_the_journal_has_it()
         sleeper.sql("select space_events.fall_asleep()").await == ["t"]
     })
     .await;
-    let (mut told, _listening) = listen(&server.url).await;
+    let (mut told, _listening) = listen(&server.url, "space_events").await;
     let open = "begin; select pg_current_xact_id()";
     let insert = |version: &str| {
         format!("insert into pricings (service_name, version) values ('Zoom', '{version}')")

@@ -1,6 +1,7 @@
 //! A Postgres for the tests of one process, and a database for each test.
 
 use std::fmt::Display;
+use std::future::{pending, poll_fn};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use embedded_postgres::EmbeddedPostgres;
+use space_events::store::database_url::DatabaseUrl;
 use tokio::sync::OnceCell;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::wait_until;
@@ -114,6 +117,31 @@ impl Session {
     pub fn client(&self) -> &Client {
         &self.client
     }
+}
+
+/// The texts of the notifications on a channel of a database, until the handle is
+/// dropped.
+pub async fn listen(
+    url: &str,
+    channel: &str,
+) -> (UnboundedReceiver<String>, AbortOnDropHandle<()>) {
+    let url = DatabaseUrl::parse(url).expect("a URL");
+    let (client, mut connection) = url.connect("test").await.expect("Postgres answers");
+    let (teller, told) = unbounded_channel();
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(one) = message {
+                let _ = teller.send(one.payload().to_owned());
+            }
+        }
+    }));
+    let listening = client.batch_execute(&format!("listen {channel}")).await;
+    listening.expect("listens");
+    let held = AbortOnDropHandle::new(tokio::spawn(async move {
+        let _both = (client, driver);
+        pending().await
+    }));
+    (told, held)
 }
 
 impl Database {
