@@ -2,34 +2,12 @@
 //! that they name.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use crate::support::repository::{ROOT, files, read};
 
 /// The pages that say where things are.
 const GUIDES: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "tests/README.md"];
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The files with an extension in a folder and below, but for what is built or installed.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder");
-    let mut found = Vec::new();
-    for path in entries.map(|entry| entry.expect("an entry").path()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            if !name.starts_with('.') && name != "target" && name != "node_modules" {
-                found.extend(files(&path, extension));
-            }
-        } else if path.extension().is_some_and(|found| found == extension) {
-            found.push(path);
-        }
-    }
-    found
-}
 
 /// A page without its examples.
 fn prose(page: &Path) -> String {
@@ -93,7 +71,7 @@ fn each_link_of_a_page_leads_somewhere() {
 fn the_files_and_tests_that_a_guide_names_are_there() {
     let root = Path::new(ROOT);
     let tests = files(&root.join("tests"), "rs");
-    let code: String = tests.iter().map(|file| read(file)).collect();
+    let code: String = tests.iter().map(read).collect();
     let mut named = 0;
     for guide in GUIDES {
         let text = prose(&root.join(guide));

@@ -1,31 +1,12 @@
 //! The parts of the program use each other one way, and as ARCHITECTURE.md says.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use crate::support::repository::{ROOT, files, read};
 
 /// Each use of one part by another, and a file that has it.
 type Arrows = BTreeMap<(String, String), String>;
-
-fn read(file: impl AsRef<Path>) -> String {
-    let file = Path::new(ROOT).join(file);
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
-
-/// The Rust files in a folder and below.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths
-        .flat_map(|path| match path.is_dir() {
-            true => rust_files(&path),
-            false => vec![path],
-        })
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .collect()
-}
 
 /// The parts that code names, without what stands in comments.
 fn named_in(file: &str, code: &str) -> Vec<String> {
@@ -50,7 +31,7 @@ fn named_in(file: &str, code: &str) -> Vec<String> {
 fn arrows() -> Arrows {
     let sources = Path::new(ROOT).join("src");
     let mut arrows = Arrows::new();
-    for path in rust_files(&sources) {
+    for path in files(&sources, "rs") {
         let inside = path.strip_prefix(&sources).expect("a file of the sources");
         let part = inside.iter().next().expect("a name").to_string_lossy();
         let part = part.trim_end_matches(".rs");

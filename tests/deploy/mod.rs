@@ -14,13 +14,13 @@ use space_events::config::{CommandLine, Settings};
 
 use crate::clients;
 use crate::support::postgres::new_directory;
+use crate::support::repository::ROOT;
 use crate::support::{Database, TestApp};
 
 const UNIT: &str = include_str!("../../deploy/systemd/space-events.service");
 const KUBERNETES: &str = include_str!("../../deploy/kubernetes/space-events.yaml");
 const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/space-events.json");
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn systemd_takes_the_unit_and_finds_it_closed() {

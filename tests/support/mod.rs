@@ -11,6 +11,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
+pub mod repository;
 pub mod server;
 pub mod standby;
 pub mod without_database;
