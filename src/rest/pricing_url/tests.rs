@@ -1,3 +1,5 @@
+//! What is fetched from a URL, from whom, and what is refused.
+
 use super::test_server::{MAX_BYTES, server, tls_server};
 use super::*;
 use tokio::net::TcpListener;
