@@ -210,7 +210,9 @@ impl Lane {
             for client in some {
                 self.write_to(client, chunk, &mut delivered);
             }
-            yield_now().await;
+            if some.len() == WRITES {
+                yield_now().await;
+            }
         }
         self.sources.metrics.delivered(delivered);
     }
