@@ -2,7 +2,7 @@
 --
 -- Postgres lets transactions that notify commit only one after another, each with its own
 -- flush to disk. So a writer notifies only while a reader sleeps. While many write at once,
--- the readers stay awake instead and read every millisecond.
+-- the readers stay awake instead and read every two milliseconds.
 --
 -- A reader that sleeps holds an advisory lock, which it shares with the others that sleep.
 -- The lock ends with its session, however that ends. After a writer has written to the

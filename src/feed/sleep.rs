@@ -3,7 +3,7 @@
 //! Postgres lets transactions that notify commit only one after another, so writers
 //! notify only while a reader sleeps. While the feed sleeps, it holds a lock in Postgres
 //! that writers look for, and waits to be woken. While many write at once it is awake
-//! instead: it lets the lock go, and reads every millisecond.
+//! instead: it lets the lock go, and reads every two milliseconds.
 //!
 //! Nothing is missed (migration 0003 says it from the writer's side). The feed takes
 //! the lock, then reads. A writer that had looked before may commit without a
@@ -20,10 +20,13 @@ use crate::journal::Watermark;
 /// How long to wait for a notification before reading unasked: for writers that chose
 /// not to notify, and to notice a connection that is dead.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The pause between two reads while awake …
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// The pause between two reads while awake. On two cores, 16 writers do 6 % more than
+/// with half of it, and 3 % less than with twice as much …
+const AWAKE_PAUSE: Duration = Duration::from_millis(2);
 /// … which grows while nothing comes.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+/// The shortest pause while asleep and in doubt. Reads with less between them are quick.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// In doubt, the pause is this part of the time since the feed fell asleep …
 const DOUBT_PART: u32 = 8;
 /// … and at most this. A commit may stay unheard for this long if its transaction was
@@ -85,7 +88,7 @@ impl Sleep {
         Self {
             state: State::Awake {
                 busy_at: None,
-                pause: SHORTEST_PAUSE,
+                pause: AWAKE_PAUSE,
             },
             young: Young {
                 from: 0,
@@ -129,7 +132,7 @@ impl Sleep {
             Some(Transition::WakeUp) => {
                 self.state = State::Awake {
                     busy_at: Some(now),
-                    pause: SHORTEST_PAUSE,
+                    pause: AWAKE_PAUSE,
                 };
             }
         }
@@ -146,7 +149,7 @@ impl Sleep {
                 }
                 *pause = match rows {
                     0 => (*pause * 2).min(LONGEST_PAUSE),
-                    _ => SHORTEST_PAUSE,
+                    _ => AWAKE_PAUSE,
                 };
             }
             State::Asleep { doubt, busy, .. } => {
@@ -226,7 +229,7 @@ mod tests {
         let now = Instant::now();
         let mut sleep = Sleep::new(now);
         sleep.has_read(None, &seen("10:10:", 0), 1, now);
-        assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
+        assert_eq!(sleep.pause(now), (AWAKE_PAUSE, false));
         assert_eq!(sleep.transition(now), Some(Transition::FallAsleep));
         for _ in 0..5 {
             sleep.has_read(None, &seen("10:10:", 0), 0, now);
@@ -272,7 +275,7 @@ mod tests {
         for next in 0..100 {
             now += 20 * MS;
             assert_eq!(sleep.transition(now), None);
-            assert_eq!(sleep.pause(now), (SHORTEST_PAUSE, false));
+            assert_eq!(sleep.pause(now), (AWAKE_PAUSE, false));
             let xmax = 20 + 10 * next;
             sleep.has_read(None, &seen(&format!("{xmax}:{xmax}:"), 2), 1, now);
         }
