@@ -47,7 +47,7 @@ comment on column space_events.row_changes.organization is 'Whose service it was
 -- Which journal this is. A dump that is restored elsewhere brings rows whose transaction
 -- ids mean nothing there. So positions carry the identity of their journal, and any other
 -- journal refuses them. They are signed with the key, so a text that is no position of this
--- journal is refused without a read.
+-- journal is refused without a read. What notifications tell is signed with it too.
 --
 -- A journal can go back: after a failover to a standby that lagged, a restored backup, or a
 -- crash that lost asynchronous commits, its newest rows are gone and their ids are given
@@ -71,7 +71,7 @@ create table space_events.journal (
 comment on table space_events.journal is 'One row: which journal row_changes is, and in which cluster and database it was written.';
 comment on column space_events.journal.identity is 'Random; a position of another journal is refused by it.';
 comment on column space_events.journal.pruned_snapshot is 'What this saw, up to pruned_max_id, may be gone; null: nothing was removed yet. It sees no more than the newest row that went.';
-comment on column space_events.journal.key is 'Random; signs positions. A journal that was copied gets another.';
+comment on column space_events.journal.key is 'Random; signs positions and what notifications tell. A journal that was copied gets another.';
 comment on column space_events.journal.pruned_xid is 'The transaction of the row pruned_max_id; null: not known.';
 comment on column space_events.journal.pruned_changed_at is 'When the row pruned_max_id changed; null: not known.';
 insert into space_events.journal (identity, system_identifier, database_oid)

@@ -31,12 +31,12 @@ create or replace function space_events.wake_up() returns boolean
 comment on function space_events.wake_up() is 'From now on writers need not notify this session.';
 
 -- Postgres puts a function of one expression, without settings of its own, in the place of
--- its call. So this one has no search_path, and its names are qualified.
+-- its call. So this one has no search_path, and its names and operators are qualified.
 create or replace function space_events.must_notify() returns boolean
     language sql
     as $$
     select case
-        when pg_catalog.current_setting('space_events.wake', true) = 'poll' then false
+        when pg_catalog.current_setting('space_events.wake', true) operator(pg_catalog.=) 'poll' then false
         when pg_catalog.pg_try_advisory_lock(959289095, -1684204852)
             then not pg_catalog.pg_advisory_unlock(959289095, -1684204852)
         else true

@@ -5,9 +5,10 @@
 -- means, if any. Each table has two functions: one records all rows that a statement
 -- changed, the other a single row, where statement triggers do not fire.
 --
--- Every trigger function is SECURITY DEFINER and sets its search_path. So a writer needs
--- rights on the two tables only, and the functions also work in an apply worker of logical
--- replication, which has no search_path.
+-- Every trigger function is SECURITY DEFINER. So a writer needs rights on the two tables
+-- only. Such a function must not look for names and operators where its caller says. So it
+-- sets its search_path, which it also needs in an apply worker of logical replication, where
+-- there is none.
 
 -- What a change of a pricing means depends on its service. So the service must not be
 -- enabled or disabled while the change is under way. Otherwise a pricing that is added while
@@ -26,96 +27,136 @@ end
 $$;
 comment on function space_events.lock_service() is 'Locks a service that is about to be enabled or disabled, which waits until nobody is changing its pricings.';
 
--- There are two ways to record. Most statements change one row. For one row, preparing to
--- join sets of rows would take most of the time, so it is read into variables instead. Any
--- other number of rows is recorded by one statement. A session keeps the plan that it made
--- for the first such statement. A nested loop, which is good for a few rows, takes hours for
--- a million, so the statement is planned without nested loops. JIT compilation is off
--- because it costs more than it saves.
---
--- A statement may change pricings of several organisations. It locks only the services of
--- those pricings, not services of the same names in other organisations.
---
 -- On the way from a commit to a client, reading the journal takes the most time. So the
 -- notification of one changed pricing carries what the journal says of it. A reader uses it
--- only if no other change can have come between: at its last read no transaction was still
--- running, and this id is the only one that was drawn since. Otherwise it reads the journal,
--- as it does for an empty notification.
+-- only if no other change can come before it: this id is the only one that was drawn since
+-- its last read, and no transaction that was running then has ended. For that, the
+-- notification has the snapshot in which the journal's row was written, if an older
+-- transaction still runs. Otherwise the reader reads the journal, as it does for an empty
+-- notification.
 --
--- A writer sends an empty notification while an older transaction runs, because no reader
--- could use what it would carry. It also sends an empty one for its second change. All
--- further ones would be equal to that, and Postgres sends equal ones once: so a transaction
--- notifies at most twice. The longest names and versions take half of the 8,000 bytes that a
--- notification may have.
-create or replace function space_events.record_pricings() returns trigger
-    language plpgsql security definer
+-- A notification is empty while several older transactions are listed as running, because
+-- then readers can seldom use what it would carry; and in a transaction with one snapshot for
+-- all its statements, which does not tell what has ended meanwhile. It is also empty for a
+-- transaction's second change. All further ones would be equal to that, and Postgres sends
+-- equal ones once: so a transaction notifies at most twice. The longest names and versions
+-- take half of the 8,000 bytes that a notification may have.
+--
+-- Every role may notify. So what is told begins with a signature by the journal's key, and a
+-- reader takes any other text as an empty one.
+create or replace function space_events.tell_readers(
+    id bigint, xid xid8, changed_at timestamptz, organization text, service_name text,
+    version_before text, version_after text, availability_before text, availability_after text,
+    disabled boolean) returns void
+    language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    owner text;
-    service text;
-    version_before text;
-    version_after text;
-    availability_before text;
-    availability_after text;
-    service_disabled boolean;
-    told_id bigint;
-    told_xid xid8;
-    told_at timestamptz;
-    nested_loops text;
-    compiling text;
+    written_in pg_snapshot := pg_current_snapshot();
+    told text;
 begin
-    if tg_op <> 'DELETE' then
-        select n.organization, n.service_name, n.version, n.availability
-            into owner, service, version_after, availability_after
-            from new_rows n;
-        if tg_op = 'UPDATE' then
-            select o.version, o.availability
-                into version_before, availability_before
-                from old_rows o;
-        end if;
-        perform from new_rows offset 1;
+    if pg_snapshot_xmin(written_in) = xid then
+        written_in := null;
+    end if;
+    if current_setting('space_events.told', true) is distinct from xid::text
+        and (written_in is null
+            or written_in::text not like '%,%' and current_setting('transaction_isolation') = 'read committed')
+    then
+        perform set_config('space_events.told', xid::text, true);
+        told := json_build_array(
+            id, xid::text::bigint, (extract(epoch from changed_at) * 1000000)::bigint, service_name,
+            version_before, version_after, availability_before, availability_after, disabled, organization,
+            written_in);
+        select encode(substring(sha256(j.key || sha256(j.key || convert_to(told, 'UTF8'))) for 16), 'base64') || told
+            into told
+            from space_events.journal j;
+    end if;
+    perform pg_notify('space_events', coalesce(told, ''));
+end
+$$;
+comment on function space_events.tell_readers(bigint, xid8, timestamptz, text, text, text, text, text, text, boolean) is 'Wakes the readers of the journal at commit, and tells them the pricing that changed.';
+
+-- There are two ways to record. Most statements change one row. For one row, preparing to
+-- join sets of rows would take most of the time, so it is read into variables instead. To set
+-- a search_path would take a fifth of what is left. So what is done for one row qualifies all
+-- names, types and operators, and IS NOT TRUE stands where IS DISTINCT FROM would look for an
+-- operator.
+--
+-- Any other number of rows is recorded by one statement. A session keeps the plan that it
+-- made for the first such statement. A nested loop, which is good for a few rows, takes hours
+-- for a million, so the statement is planned without nested loops. JIT compilation is off
+-- because it costs more than it saves; and where the rows are looked at before it is off, a
+-- LIMIT keeps the plan cheap, however many there are.
+--
+-- A statement may change pricings of several organisations. It locks only the services of
+-- those pricings, not services of the same names in other organisations.
+create or replace function space_events.record_pricings() returns trigger
+    language plpgsql security definer
+as $$
+declare
+    are_many pg_catalog.bool;
+    owner pg_catalog.text;
+    service pg_catalog.text;
+    version_before pg_catalog.text;
+    version_after pg_catalog.text;
+    availability_before pg_catalog.text;
+    availability_after pg_catalog.text;
+    service_disabled pg_catalog.bool;
+    told_id pg_catalog.int8;
+    told_xid pg_catalog.xid8;
+    told_at pg_catalog.timestamptz;
+    disabled_owners pg_catalog.text[];
+    disabled_names pg_catalog.text[];
+    search_path_before pg_catalog.text;
+    nested_loops pg_catalog.text;
+    compiling pg_catalog.text;
+begin
+    if tg_op operator(pg_catalog.=) 'INSERT' then
+        select exists (select from new_rows offset 1), n.organization, n.service_name, n.version, n.availability
+            into are_many, owner, service, version_after, availability_after
+            from new_rows n
+            limit 1;
+    elsif tg_op operator(pg_catalog.=) 'UPDATE' then
+        select exists (select from new_rows offset 1), n.organization, n.service_name, o.version, n.version, o.availability, n.availability
+            into are_many, owner, service, version_before, version_after, availability_before, availability_after
+            from new_rows n
+            cross join old_rows o
+            limit 1;
     else
-        select o.organization, o.service_name, o.version, o.availability
-            into owner, service, version_before, availability_before
-            from old_rows o;
-        perform from old_rows offset 1;
+        select exists (select from old_rows offset 1), o.organization, o.service_name, o.version, o.availability
+            into are_many, owner, service, version_before, availability_before
+            from old_rows o
+            limit 1;
     end if;
 
-    if not found then
-        if service is null
-            or version_before = version_after and availability_before = availability_after
-        then
-            return null;
-        end if;
+    if not are_many
+        and (version_before operator(pg_catalog.=) version_after and availability_before operator(pg_catalog.=) availability_after) is not true
+    then
         select s.disabled into service_disabled
             from public.services s
-            where s.organization = owner and s.name = service
+            where s.organization operator(pg_catalog.=) owner and s.name operator(pg_catalog.=) service
             for key share;
-        -- If the service is gone too, the change of the service is announced instead.
-        if not found and tg_op = 'DELETE' then
-            return null;
-        end if;
-        service_disabled := coalesce(service_disabled, false);
+        -- If a deleted pricing's service is gone too, the change of the service is announced
+        -- instead.
         insert into space_events.row_changes (relation, organization, service_name, version_before, version_after, availability_before, availability_after, disabled_before, disabled_after)
-            values ('pricings', owner, service, version_before, version_after, availability_before, availability_after, service_disabled, service_disabled)
+            select 'pricings', owner, service, version_before, version_after, availability_before, availability_after, coalesce(service_disabled, false), coalesce(service_disabled, false)
+            where service_disabled is not null or version_after is not null
             returning id, xid, changed_at
             into told_id, told_xid, told_at;
-        if space_events.must_notify() then
-            if pg_snapshot_xmin(pg_current_snapshot()) = told_xid
-                and current_setting('space_events.told', true) is distinct from told_xid::text
-            then
-                perform set_config('space_events.told', told_xid::text, true);
-                perform pg_notify('space_events', json_build_array(
-                    told_id, told_xid::text::bigint, (extract(epoch from told_at) * 1000000)::bigint, service,
-                    version_before, version_after, availability_before, availability_after, service_disabled, owner)::text);
-            else
-                notify space_events;
-            end if;
+        if found and space_events.must_notify() then
+            perform space_events.tell_readers(
+                told_id, told_xid, told_at, owner, service,
+                version_before, version_after, availability_before, availability_after,
+                coalesce(service_disabled, false));
         end if;
         return null;
     end if;
+    if are_many is not true then
+        return null;
+    end if;
 
+    search_path_before := pg_catalog.current_setting('search_path');
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     nested_loops := current_setting('enable_nestloop');
     compiling := current_setting('jit');
     perform set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true);
@@ -132,11 +173,21 @@ begin
             order by s.id
             for key share
         )
-        insert into space_events.row_changes (relation, organization, service_name, version_after, availability_after, disabled_before, disabled_after)
-            select 'pricings', n.organization, n.service_name, n.version, n.availability, coalesce(s.disabled, false), coalesce(s.disabled, false)
-            from new_rows n
-            left join held s on s.name = n.service_name and s.organization = n.organization
-            order by n.id;
+        select array_agg(s.organization) filter (where s.disabled), array_agg(s.name) filter (where s.disabled)
+            into disabled_owners, disabled_names
+            from held s;
+        if disabled_names is null then
+            -- They come in the order in which they were inserted, unless they are joined.
+            insert into space_events.row_changes (relation, organization, service_name, version_after, availability_after, disabled_before, disabled_after)
+                select 'pricings', n.organization, n.service_name, n.version, n.availability, false, false
+                from new_rows n;
+        else
+            insert into space_events.row_changes (relation, organization, service_name, version_after, availability_after, disabled_before, disabled_after)
+                select 'pricings', n.organization, n.service_name, n.version, n.availability, s.name is not null, s.name is not null
+                from new_rows n
+                left join unnest(disabled_owners, disabled_names) s (organization, name) on s.name = n.service_name and s.organization = n.organization
+                order by n.id;
+        end if;
     elsif tg_op = 'UPDATE' then
         with changed as materialized (
             select n.id, n.organization, n.service_name, o.version as version_before, n.version as version_after,
@@ -183,7 +234,7 @@ begin
     if found then
         perform space_events.notify_readers();
     end if;
-    perform set_config('enable_nestloop', nested_loops, true), set_config('jit', compiling, true);
+    perform set_config('enable_nestloop', nested_loops, true), set_config('jit', compiling, true), set_config('search_path', search_path_before, true);
     return null;
 end
 $$;

@@ -192,12 +192,16 @@ async fn a_writer_needs_rights_on_the_two_tables_alone() {
             create function hostile.never(text, text) returns boolean language sql as 'select 1 / 0 = 1';
             create operator hostile.<> (leftarg = text, rightarg = text, function = hostile.never);
             create operator hostile.= (leftarg = text, rightarg = text, function = hostile.never);
+            create function hostile.current_setting(text, boolean) returns text language sql as 'select (1 / 0)::text';
+            create function hostile.pg_try_advisory_lock(integer, integer) returns boolean language sql as 'select 1 / 0 = 1';
+            create domain hostile.text as integer;
+            create domain hostile.bool as integer;
             create table hostile.row_changes ()"
         ))
         .await;
     let writer = Session::connect(&database.url.replace("postgres@", &format!("{role}@"))).await;
     writer
-        .sql("set search_path = hostile, pg_temp, public")
+        .sql("set search_path = hostile, pg_catalog, pg_temp, public; create temporary table new_rows ()")
         .await;
     let events = [
         ("insert into public.services (name) values ('Zoom')", vec![]),
@@ -209,9 +213,22 @@ async fn a_writer_needs_rights_on_the_two_tables_alone() {
             "update public.pricings set availability = 'archived'",
             vec!["ARCHIVED Zoom 1"],
         ),
+        ("delete from public.pricings", vec![]),
+        (
+            "insert into public.pricings (service_name, version) values ('Zoom', '1'), ('Zoom', '2')",
+            vec!["CREATED Zoom 1", "CREATED Zoom 2"],
+        ),
+        (
+            "update public.pricings set availability = 'archived'",
+            vec!["ARCHIVED Zoom 1", "ARCHIVED Zoom 2"],
+        ),
         (
             "update public.services set disabled = true",
             vec!["DISABLED Zoom"],
+        ),
+        (
+            "delete from public.pricings where id = (select max(id) from public.pricings)",
+            vec![],
         ),
         (
             "set search_path = ''; update public.services set disabled = false; update public.pricings set availability = 'active'",
@@ -226,6 +243,13 @@ async fn a_writer_needs_rights_on_the_two_tables_alone() {
             expected,
             "{sql}"
         );
+        let path = writer.sql("show search_path").await;
+        let expected = if sql.starts_with("set") || sql.starts_with("truncate") {
+            r#""""#
+        } else {
+            "hostile, pg_catalog, pg_temp, public"
+        };
+        assert_eq!(path, [expected], "{sql}");
     }
     let refused = writer.try_sql("select from space_events.row_changes").await;
     assert!(refused.is_err(), "a writer cannot read the journal");

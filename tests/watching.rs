@@ -27,7 +27,7 @@ async fn what_captures_is_repaired_at_the_next_check_and_never_by_a_probe() {
         "alter trigger services_updated on services rename to other",
         "create trigger once_more after delete on pricings referencing old table as old_rows for each statement execute function space_events.record_pricings()",
         "create or replace function space_events.notify_readers() returns void language plpgsql set search_path = pg_catalog, pg_temp as 'begin end'",
-        "alter function space_events.record_pricings() reset all",
+        "alter function space_events.record_services() reset all",
         "alter function space_events.record_service() security invoker",
         "drop function space_events.record_truncate() cascade",
         "alter table space_events.row_changes disable trigger all; alter table space_events.row_changes enable trigger all",

@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sleep::Transition;
-use crate::journal::{Reader, Told};
+use crate::journal::Reader;
 use crate::store::database_url::DatabaseUrl;
 
 /// Writers notify as long as a session holds the lock of those that sleep. So Postgres
@@ -39,7 +39,7 @@ struct Inbox {
 enum Received {
     #[default]
     None,
-    /// One, with what it tells.
+    /// One, with its text.
     One(String),
     /// Several, or the connection ended.
     Several,
@@ -113,13 +113,13 @@ impl Listener {
         Ok(transition.filter(|transition| is_so || *transition == Transition::WakeUp))
     }
 
-    /// Waits for a notification, or for the end of the connection. Returns what it
-    /// tells, if it is the only one. Cancel safe: a notification that comes while nobody
-    /// waits is not lost.
-    pub async fn notified(&self) -> Option<Told> {
+    /// Waits for a notification, or for the end of the connection. Returns its text, if it
+    /// is the only one. Cancel safe: a notification that comes while nobody waits is not
+    /// lost.
+    pub async fn notified(&self) -> Option<String> {
         self.inbox.wakes.notified().await;
         match std::mem::take(&mut *self.inbox.lock()) {
-            Received::One(text) => Told::parse(&text),
+            Received::One(text) => Some(text),
             Received::None | Received::Several => None,
         }
     }

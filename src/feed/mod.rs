@@ -205,7 +205,7 @@ impl Follower {
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let mut sleep = Sleep::new(Instant::now());
-        let mut told = None;
+        let mut told: Option<String> = None;
         let mut read_at = Instant::now();
         // The pages of clients that the last read covers.
         let mut pages = None;
@@ -217,7 +217,7 @@ impl Follower {
                         && pages.is_some()
                         && pages == self.replay_buffer.pages() =>
                 {
-                    self.page_of(told)
+                    self.page_of(&told)
                 }
                 _ => None,
             };
@@ -250,7 +250,8 @@ impl Follower {
     /// used until a read has covered the pages that clients were shown. After a
     /// notification the position says only by the ids what was seen, and a page may have
     /// shown higher ids.
-    fn page_of(&self, told: Told) -> Option<Page> {
+    fn page_of(&self, told: &str) -> Option<Page> {
+        let told = Told::parse(told, &self.catch_up.key())?;
         let kept_from = self.replay_buffer.kept_from();
         told.page(&self.position, self.replay_buffer.reads() + 1, kept_from)
     }

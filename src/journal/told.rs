@@ -1,9 +1,15 @@
 //! A row change as its notification tells it, which saves the read of the journal.
 //!
-//! It is used only if no other change can have come between: at the last read every
-//! transaction that had begun had ended, and this is the next id of the journal. What
-//! begins later gets a higher id. The feed asks for one thing more: its last read must have
-//! begun after all pages that led clients to the replay buffer.
+//! It is used only if no other change can come before it:
+//!
+//! - It has the next id of the journal. What began after the last read draws its ids after
+//!   that read, so the rest of it has higher ids.
+//! - What was in progress at the last read still was when the row had been written, with
+//!   all locks taken. So it has changed nothing that this row could depend on. Its rows may
+//!   have any ids, and it stays listed until a read sees that it has ended.
+//!
+//! The feed asks for one thing more: its last read must have begun after all pages that led
+//! clients to the replay buffer.
 
 use std::sync::Arc;
 
@@ -11,11 +17,12 @@ use chrono::DateTime;
 use serde::Deserialize;
 
 use super::batch::Batch;
+use super::key::JournalKey;
 use super::page::{Page, Rows};
 use super::position::Position;
 use super::recorded::RowChange;
 use super::translate::{Change, Enabled, PricingRow};
-use super::watermark::Watermark;
+use super::watermark::{Snapshot, Watermark};
 use super::witness::Witness;
 use crate::store::services::Availability;
 
@@ -42,12 +49,17 @@ pub struct Told(
     bool,
     /// Whose service it is.
     Box<str>,
+    /// What the writer saw when it had written the row; nothing if all older transactions
+    /// had ended.
+    #[serde(default)]
+    Option<Box<str>>,
 );
 
 impl Told {
-    /// Reads the text of a notification; `None` if it tells nothing.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// Reads the text of a notification; `None` if it tells nothing, or no trigger of
+    /// the key's journal made it.
+    pub fn parse(text: &str, key: &JournalKey) -> Option<Self> {
+        serde_json::from_str(key.content_of(text)?).ok()
     }
 
     /// The page behind a position, as the batch numbered `number`: this is its only row.
@@ -64,12 +76,17 @@ impl Told {
             availability_after,
             is_disabled,
             organization,
+            written,
         ) = self;
         if from.within.is_some() {
             return None;
         }
         let witness = Witness::new(id, xid, changed_at_us);
-        let next = from.base.with_next(xid, witness)?;
+        let written = match written {
+            None => Snapshot::of_all_below(xid),
+            Some(text) => Snapshot::parse(&text)?,
+        };
+        let next = from.base.with_next(xid, witness, &written)?;
         let changed_at = DateTime::from_timestamp_micros(changed_at_us)?;
         let service = if is_disabled {
             Enabled::No
@@ -118,30 +135,58 @@ mod tests {
         ))
     }
 
-    fn told(id: i64, xid: u64) -> Told {
+    fn told(id: i64, xid: u64, written: &str) -> Told {
         let text = format!(
-            r#"[{id},{xid},1700000000000000,"Zoom",null,"2024",null,"active",false,"acme"]"#
+            r#"[{id},{xid},1700000000000000,"Zoom",null,"2024",null,"active",false,"acme",{written}]"#
         );
-        Told::parse(&text).expect("a change")
+        parse(&text).expect("a change")
+    }
+
+    fn parse(content: &str) -> Option<Told> {
+        let key = JournalKey::new(vec![7; 32]);
+        Told::parse(&key.tell(content), &key)
     }
 
     #[test]
-    fn a_change_is_taken_only_where_nothing_can_have_come_between() {
-        for (snapshot, begun, id, xid, taken) in [
-            ("20:20:", 0, 101, 20, true),
-            ("20:20:", 0, 101, 35, true),
+    fn a_change_is_taken_only_where_nothing_can_come_before_it() {
+        for (snapshot, begun, id, xid, written, then) in [
+            ("20:20:", 0, 101, 20, "null", Some("21:21:")),
+            ("20:20:", 0, 101, 35, "null", Some("36:36:")),
             // Somebody drew an id between.
-            ("20:20:", 0, 102, 20, false),
+            ("20:20:", 0, 102, 20, "null", None),
             // It was seen.
-            ("20:20:", 0, 100, 20, false),
-            // A transaction that may write late, listed or not.
-            ("10:20:10", 0, 101, 20, false),
-            ("20:20:", 1, 101, 21, false),
+            ("20:20:", 0, 100, 20, "null", None),
             // A number that was given out before.
-            ("20:20:", 0, 101, 19, false),
+            ("20:20:", 0, 101, 19, "null", None),
+            // Those that were running, listed or not, have ended.
+            ("10:20:10", 0, 101, 20, "null", None),
+            ("20:20:", 1, 101, 21, "null", None),
+            ("10:20:10", 0, 101, 22, r#""21:22:21""#, None),
+            ("10:20:10", 1, 101, 22, r#""10:22:10""#, None),
+            ("10:20:10,15", 0, 101, 22, r#""10:22:10""#, None),
+            // They are still running.
+            ("10:20:10", 0, 101, 20, r#""10:20:10""#, Some("10:21:10")),
+            ("10:20:10", 0, 101, 25, r#""10:25:10,22""#, Some("10:26:10")),
+            (
+                "10:20:10",
+                2,
+                101,
+                25,
+                r#""10:20:10""#,
+                Some("10:26:10,20,21"),
+            ),
+            ("20:20:", 1, 101, 21, r#""20:20:""#, Some("20:22:20")),
+            // One that began later.
+            ("20:20:", 0, 101, 21, r#""20:21:20""#, Some("22:22:")),
         ] {
-            let page = told(id, xid).page(&position(snapshot, begun), 1, None);
-            assert_eq!(page.is_some(), taken, "{snapshot} {begun} {id} {xid}");
+            let from = position(snapshot, begun);
+            let page = told(id, xid, written).page(&from, 1, None);
+            let place = page.as_ref().map(|page| page.end.base.snapshot.to_string());
+            assert_eq!(
+                place.as_deref(),
+                then,
+                "{snapshot} {begun} {id} {xid} {written}"
+            );
             let Some(Page { events, end, .. }) = page else {
                 continue;
             };
@@ -150,9 +195,18 @@ mod tests {
             };
             assert_eq!(event.position(), end);
             assert_eq!(&*event.organization, "acme");
-            assert!(end.base.is_settled() && end.base.has(id, xid));
+            assert_eq!(end.base.next_xid, xid + 1);
+            assert!(end.base.has(id, xid));
             assert!(!end.base.has(id + 1, xid) && !end.base.has(id, xid + 1));
-            assert!(end.base.covers(&position(snapshot, begun).base));
+            assert!(end.base.covers(&from.base));
+        }
+    }
+
+    #[test]
+    fn too_many_that_are_not_listed_are_read() {
+        for (begun, taken) in [(64, true), (65, false)] {
+            let page = told(101, 90, r#""20:20:""#).page(&position("20:20:", begun), 1, None);
+            assert_eq!(page.is_some(), taken, "{begun}");
         }
     }
 
@@ -166,8 +220,29 @@ mod tests {
             r#"[1,"2",3,"Zoom",null,null,null,null,false,""]"#,
             // Before there were organisations.
             r#"[1,2,3,"Zoom",null,"2024",null,"active",false]"#,
+            r#"[1,2,3,"Zoom",null,"2024",null,"active",false,"",5]"#,
         ] {
-            assert!(Told::parse(text).is_none(), "{text}");
+            assert!(parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_trigger_of_this_journal_told_tells_nothing() {
+        let content = r#"[1,2,3,"Zoom",null,"2024",null,"active",false,""]"#;
+        let [key, other] = [7, 8].map(|byte| JournalKey::new(vec![byte; 32]));
+        let told = key.tell(content);
+        assert!(Told::parse(&told, &key).is_some());
+        let changed = told.replace("Zoom", "Slack");
+        let accented = format!("é{content}");
+        for text in [
+            content,
+            &other.tell(content),
+            &changed,
+            &told[1..],
+            &told[..30],
+            &accented,
+        ] {
+            assert!(Told::parse(text, &key).is_none(), "{text}");
         }
     }
 }

@@ -17,6 +17,9 @@ use std::fmt;
 
 use super::witness::{Witness, Witnesses, WrittenRow};
 
+/// The most transactions that may begin to be listed without a read.
+const MOST_UNLISTED: u64 = 64;
+
 /// A `pg_snapshot`: which transactions had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -42,6 +45,14 @@ impl Snapshot {
         let within = in_progress.iter().all(|xid| (xmin..xmax).contains(xid));
         (parts.next().is_none() && xmin <= xmax && rising && within)
             .then_some(Self { xmax, in_progress })
+    }
+
+    /// All transactions below an id had ended.
+    pub(super) fn of_all_below(xid: u64) -> Self {
+        Self {
+            xmax: xid,
+            in_progress: Vec::new(),
+        }
     }
 
     /// Whether the effects of a transaction were visible, if it committed.
@@ -130,12 +141,24 @@ impl Watermark {
         self.snapshot.in_progress.is_empty() && self.next_xid == self.snapshot.xmax
     }
 
-    /// All of this and one more row, if nothing else can be between: every transaction
-    /// that had begun had ended, and no id was drawn since but this one. What began
-    /// later draws greater ids.
-    pub fn with_next(&self, xid: u64, row: Witness) -> Option<Self> {
+    /// All of this and one more row, if nothing that comes before it can be between: no id
+    /// was drawn since but this one, and no transaction that was in progress here had ended
+    /// when the row was `written`. What began later draws greater ids. Those in progress
+    /// stay listed, so that their rows are looked for.
+    pub fn with_next(&self, xid: u64, row: Witness, written: &Snapshot) -> Option<Self> {
         let is_next = self.max_id.checked_add(1) == Some(row.id) && xid >= self.next_xid;
-        if !is_next || !self.is_settled() {
+        let unlisted = self.snapshot.xmax..self.next_xid;
+        if !is_next || self.next_xid.saturating_sub(self.snapshot.xmax) > MOST_UNLISTED {
+            return None;
+        }
+        let in_progress: Vec<u64> = self
+            .snapshot
+            .in_progress
+            .iter()
+            .copied()
+            .chain(unlisted)
+            .collect();
+        if in_progress.iter().any(|xid| written.sees(*xid)) {
             return None;
         }
         let next_xid = xid.checked_add(1)?;
@@ -144,7 +167,7 @@ impl Watermark {
         Some(Self {
             snapshot: Snapshot {
                 xmax: next_xid,
-                in_progress: Vec::new(),
+                in_progress,
             },
             next_xid,
             max_id: row.id,

@@ -111,7 +111,8 @@ mod tests {
         let joined = Joined {
             seen: Arc::new(place("22:31:22", 105)),
         };
-        let told = place("20:20:", 100).with_next(25, Witness::new(101, 25, 0));
+        let written = place("25:25:", 0).snapshot;
+        let told = place("20:20:", 100).with_next(25, Witness::new(101, 25, 0), &written);
         for (place, is_over) in [
             (place("20:20:", 100), false),
             (told.expect("the next row"), false),

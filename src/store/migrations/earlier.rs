@@ -55,6 +55,7 @@ pub(super) const LEAVE: &str = "
     create or replace function space_events.needs_migration() returns bigint
         language sql immutable parallel safe
         as 'select 1::bigint';
+    comment on column space_events.journal.key is 'Random; signs positions and what notifications tell. A journal that was copied gets another.';
     delete from space_events.migrations";
 
 /// Whether all of them were applied.
