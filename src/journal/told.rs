@@ -26,7 +26,7 @@ use super::watermark::{Snapshot, Watermark};
 use super::witness::Witness;
 use crate::store::services::Availability;
 
-/// A changed pricing, as `space_events.told` writes it.
+/// A changed pricing, as `space_events.tell_readers` writes it.
 #[derive(Debug, Deserialize)]
 pub struct Told(
     /// The id of the row in the journal.
@@ -51,7 +51,6 @@ pub struct Told(
     Box<str>,
     /// What the writer saw when it had written the row; nothing if all older transactions
     /// had ended.
-    #[serde(default)]
     Option<Box<str>>,
 );
 
@@ -217,7 +216,7 @@ mod tests {
             "{}",
             "[]",
             "[1,2]",
-            r#"[1,"2",3,"Zoom",null,null,null,null,false,""]"#,
+            r#"[1,"2",3,"Zoom",null,null,null,null,false,"",null]"#,
             // Before there were organisations.
             r#"[1,2,3,"Zoom",null,"2024",null,"active",false]"#,
             r#"[1,2,3,"Zoom",null,"2024",null,"active",false,"",5]"#,
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_no_trigger_of_this_journal_told_tells_nothing() {
-        let content = r#"[1,2,3,"Zoom",null,"2024",null,"active",false,""]"#;
+        let content = r#"[1,2,3,"Zoom",null,"2024",null,"active",false,"",null]"#;
         let [key, other] = [7, 8].map(|byte| JournalKey::new(vec![byte; 32]));
         let told = key.tell(content);
         assert!(Told::parse(&told, &key).is_some());
