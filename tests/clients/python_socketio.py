@@ -55,6 +55,8 @@ client.connect(
     socketio_path="events",
     namespaces=["/pricings"],
     transports=sys.argv[2].split(",") if len(sys.argv) > 2 else None,
+    # A busy machine may take longer than the second that it waits by default.
+    wait_timeout=60,
 )
 say({"ready": True, "transport": client.transport()})
 client.wait()
