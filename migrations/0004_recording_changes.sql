@@ -8,7 +8,7 @@
 -- Every trigger function is SECURITY DEFINER. So a writer needs rights on the two tables
 -- only. Such a function must not look for names and operators where its caller says. So it
 -- sets its search_path, which it also needs in an apply worker of logical replication, where
--- there is none.
+-- there is none. Only record_pricings() qualifies them instead, for one row.
 
 -- What a change of a pricing means depends on its service. So the service must not be
 -- enabled or disabled while the change is under way. Otherwise a pricing that is added while

@@ -2,18 +2,31 @@
 //! reader can take it, and published without reading the journal.
 
 use space_events::config::Settings;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use super::SLEEPERS;
 use crate::support::postgres::{Session, listen};
-use crate::support::{Server, TestApp, wait_until};
+use crate::support::{LIMIT, Server, TestApp, wait_until};
+
+/// A program on a server of its own: whoever writes beside it, in any database of the
+/// server, may keep a change from being told.
+async fn start_alone() -> (Server, TestApp) {
+    let server = Server::start(&["autovacuum = off"]).await;
+    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    (server, app)
+}
+
+/// The text of the next notification.
+async fn next_of(told: &mut UnboundedReceiver<String>) -> String {
+    let text = timeout(LIMIT, told.recv()).await;
+    text.expect("in time").expect("a notification")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_change_is_told_where_few_others_write_and_as_the_journal_has_it() {
-    // Whoever writes beside it, in any database of the server, keeps it from telling.
-    let server = Server::start(&["autovacuum = off"]).await;
+    let (server, app) = start_alone().await;
     // Its migrations alone: nobody but this test sleeps.
-    let app = TestApp::start_at(&server.url, Settings::default()).await;
     app.stop().await;
     let database = server.connect().await;
     let longest = "\u{1f980}".repeat(255);
@@ -76,8 +89,7 @@ async fn one_change_is_told_where_few_others_write_and_as_the_journal_has_it() {
         database.sql("select pg_current_xact_id()").await;
         database.sql(&change).await;
         for tells in tells {
-            let text = timeout(crate::support::LIMIT, told.recv()).await;
-            let text = text.expect("in time").expect("a notification");
+            let text = next_of(&mut told).await;
             assert_eq!(text.is_empty(), !tells, "{change}: {text}");
             // Behind the signature.
             if let Some(told) = text.get(24..) {
@@ -110,8 +122,7 @@ async fn one_change_is_told_where_few_others_write_and_as_the_journal_has_it() {
 /// With nobody beside the writer, and with one that stays in a transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_is_published_without_a_read() {
-    let server = Server::start(&["autovacuum = off"]).await;
-    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let (server, app) = start_alone().await;
     let mut client = app.join().await;
     let database = server.connect().await;
     database.add_service("Zoom").await;
@@ -143,8 +154,7 @@ async fn what_is_told_is_published_without_a_read() {
 /// Of a transaction that the feed knew as running, and that nobody told has ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_comes_behind_what_had_committed_before() {
-    let server = Server::start(&["autovacuum = off"]).await;
-    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let (server, app) = start_alone().await;
     let mut client = app.join().await;
     let database = server.connect().await;
     let silent = server.connect().await;
@@ -174,8 +184,7 @@ async fn what_is_told_comes_behind_what_had_committed_before() {
 /// A role that may do nothing but connect.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_else_tells_is_no_event() {
-    let server = Server::start(&["autovacuum = off"]).await;
-    let app = TestApp::start_at(&server.url, Settings::default()).await;
+    let (server, app) = start_alone().await;
     let mut client = app.join().await;
     let database = server.connect().await;
     database.sql("create role stranger login").await;
@@ -189,8 +198,7 @@ async fn what_somebody_else_tells_is_no_event() {
     for version in 0..10 {
         database.add_pricing("Zoom", version).await;
         assert_eq!(client.next_event().await, format!("CREATED Zoom {version}"));
-        let text = timeout(crate::support::LIMIT, told.recv()).await;
-        let text = text.expect("in time").expect("a notification");
+        let text = next_of(&mut told).await;
         let (signature, genuine) = text.split_at_checked(24).unwrap_or_default();
         // The next id, by a transaction that is still to come.
         let forged = format!(
@@ -205,7 +213,7 @@ async fn what_somebody_else_tells_is_no_event() {
             stranger
                 .sql(&format!("select pg_notify('space_events', '{text}')"))
                 .await;
-            told.recv().await.expect("a notification");
+            next_of(&mut told).await;
         }
     }
     database.add_pricing("Zoom", "last").await;
