@@ -16,8 +16,8 @@
 -- reads, so it sees every such transaction that has ended by then. It goes on reading
 -- unasked until all the others below that id have ended too.
 --
--- What is made here and in the next migration is also put over what builds from before
--- 0.1.0 made. So both only create or replace functions.
+-- What is made here and in the next two migrations is also put over what builds from before
+-- 0.1.0 made. So functions are created or replaced.
 
 -- The two numbers of the lock are hashtext('space_events') and hashtext('asleep').
 create or replace function space_events.fall_asleep() returns boolean
@@ -36,10 +36,9 @@ create or replace function space_events.must_notify() returns boolean
     language sql
     as $$
     select case
-        when pg_catalog.current_setting('space_events.wake', true) operator(pg_catalog.=) 'poll' then false
         when pg_catalog.pg_try_advisory_lock(959289095, -1684204852)
             then not pg_catalog.pg_advisory_unlock(959289095, -1684204852)
-        else true
+        else (pg_catalog.current_setting('space_events.wake', true) operator(pg_catalog.=) 'poll') is not true
     end
 $$;
 comment on function space_events.must_notify() is 'Whether this transaction has to notify: if a reader sleeps, unless space_events.wake is poll. A transaction that has notified cannot be prepared.';

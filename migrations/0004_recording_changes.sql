@@ -2,13 +2,13 @@
 -- migration has the triggers that call them.
 --
 -- They only record. The program decides, when it reads the journal, which event a change
--- means, if any. Each table has two functions: one records all rows that a statement
--- changed, the other a single row, where statement triggers do not fire.
+-- means, if any. Statement triggers record all rows that a statement changed. Where they do
+-- not fire, row triggers record one row each.
 --
 -- Every trigger function is SECURITY DEFINER. So a writer needs rights on the two tables
 -- only. Such a function must not look for names and operators where its caller says. So it
 -- sets its search_path, which it also needs in an apply worker of logical replication, where
--- there is none. Only record_pricings() qualifies them instead, for one row.
+-- there is none. Only where it would cost too much, names and operators are qualified instead.
 
 -- What a change of a pricing means depends on its service. So the service must not be
 -- enabled or disabled while the change is under way. Otherwise a pricing that is added while
@@ -45,13 +45,14 @@ comment on function space_events.lock_service() is 'Locks a service that is abou
 -- Every role may notify. So what is told begins with a signature by the journal's key, and a
 -- reader takes any other text as an empty one.
 create or replace function space_events.tell_readers(
-    id bigint, xid xid8, changed_at timestamptz, organization text, service_name text,
+    id bigint, changed_at timestamptz, organization text, service_name text,
     version_before text, version_after text, availability_before text, availability_after text,
     disabled boolean) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
+    xid constant xid8 := pg_current_xact_id();
     written_in pg_snapshot := pg_current_snapshot();
     told text;
 begin
@@ -74,108 +75,82 @@ begin
     perform pg_notify('space_events', coalesce(told, ''));
 end
 $$;
-comment on function space_events.tell_readers(bigint, xid8, timestamptz, text, text, text, text, text, text, boolean) is 'Wakes the readers of the journal at commit, and tells them the pricing that changed.';
+comment on function space_events.tell_readers(bigint, timestamptz, text, text, text, text, text, text, boolean) is 'Wakes the readers of the journal at commit, and tells them the pricing that changed.';
 
--- There are two ways to record. Most statements change one row. For one row, preparing to
--- join sets of rows would take most of the time, so it is read into variables instead. To set
--- a search_path would take a fifth of what is left. So what is done for one row qualifies all
--- names, types and operators, and IS NOT TRUE stands where IS DISTINCT FROM would look for an
--- operator.
+-- There are two ways to record what a statement changed. Most statements change one row. For
+-- one row, preparing to join sets of rows would take most of the time. So it is read into
+-- variables, and each step is a simple statement. To set a search_path would take a fifth of
+-- what is left, so these steps qualify all names, types and operators. Each operation has its
+-- own function, because to ask which it is takes time too.
 --
--- Any other number of rows is recorded by one statement. A session keeps the plan that it
+-- Several rows are recorded by one statement. A session keeps the plan that it
 -- made for the first such statement. A nested loop, which is good for a few rows, takes hours
 -- for a million, so the statement is planned without nested loops. JIT compilation is off
--- because it costs more than it saves; and where the rows are looked at before it is off, a
--- LIMIT keeps the plan cheap, however many there are.
+-- because it costs more than it saves.
 --
 -- A statement may change pricings of several organisations. It locks only the services of
--- those pricings, not services of the same names in other organisations.
-create or replace function space_events.record_pricings() returns trigger
+-- those pricings, not services of the same names in other organisations. If it changed no row,
+-- are_many is null, and nothing is done.
+create or replace function space_events.plan_with(settings text[]) returns text[]
+    language plpgsql
+as $$
+declare
+    settings_before constant pg_catalog.text[] := array[
+        pg_catalog.current_setting('search_path'),
+        pg_catalog.current_setting('enable_nestloop'),
+        pg_catalog.current_setting('jit')];
+begin
+    perform pg_catalog.set_config('search_path', settings[1], true),
+        pg_catalog.set_config('enable_nestloop', settings[2], true),
+        pg_catalog.set_config('jit', settings[3], true);
+    return settings_before;
+end
+$$;
+comment on function space_events.plan_with(text[]) is 'Sets search_path, enable_nestloop and jit, and returns what they were.';
+
+-- The services of new pricings are locked already, by the foreign key.
+create or replace function space_events.record_inserted_pricings() returns trigger
     language plpgsql security definer
 as $$
 declare
     are_many pg_catalog.bool;
     owner pg_catalog.text;
     service pg_catalog.text;
-    version_before pg_catalog.text;
     version_after pg_catalog.text;
-    availability_before pg_catalog.text;
     availability_after pg_catalog.text;
-    service_disabled pg_catalog.bool;
-    told_id pg_catalog.int8;
-    told_xid pg_catalog.xid8;
-    told_at pg_catalog.timestamptz;
     disabled_owners pg_catalog.text[];
     disabled_names pg_catalog.text[];
-    search_path_before pg_catalog.text;
-    nested_loops pg_catalog.text;
-    compiling pg_catalog.text;
+    service_disabled pg_catalog.bool;
+    told_id pg_catalog.int8;
+    told_at pg_catalog.timestamptz;
+    settings_before pg_catalog.text[];
 begin
-    if tg_op operator(pg_catalog.=) 'INSERT' then
-        select exists (select from new_rows offset 1), n.organization, n.service_name, n.version, n.availability
-            into are_many, owner, service, version_after, availability_after
-            from new_rows n
-            limit 1;
-    elsif tg_op operator(pg_catalog.=) 'UPDATE' then
-        select exists (select from new_rows offset 1), n.organization, n.service_name, o.version, n.version, o.availability, n.availability
-            into are_many, owner, service, version_before, version_after, availability_before, availability_after
-            from new_rows n
-            cross join old_rows o
-            limit 1;
-    else
-        select exists (select from old_rows offset 1), o.organization, o.service_name, o.version, o.availability
-            into are_many, owner, service, version_before, availability_before
-            from old_rows o
-            limit 1;
-    end if;
-
-    if not are_many
-        and (version_before operator(pg_catalog.=) version_after and availability_before operator(pg_catalog.=) availability_after) is not true
-    then
+    select exists (select from new_rows offset 1), n.organization, n.service_name, n.version, n.availability
+        into are_many, owner, service, version_after, availability_after
+        from new_rows n;
+    if not are_many then
         select s.disabled into service_disabled
             from public.services s
-            where s.organization operator(pg_catalog.=) owner and s.name operator(pg_catalog.=) service
-            for key share;
-        -- If a deleted pricing's service is gone too, the change of the service is announced
-        -- instead.
-        insert into space_events.row_changes (relation, organization, service_name, version_before, version_after, availability_before, availability_after, disabled_before, disabled_after)
-            select 'pricings', owner, service, version_before, version_after, availability_before, availability_after, coalesce(service_disabled, false), coalesce(service_disabled, false)
-            where service_disabled is not null or version_after is not null
-            returning id, xid, changed_at
-            into told_id, told_xid, told_at;
-        if found and space_events.must_notify() then
-            perform space_events.tell_readers(
-                told_id, told_xid, told_at, owner, service,
-                version_before, version_after, availability_before, availability_after,
-                coalesce(service_disabled, false));
+            where s.organization operator(pg_catalog.=) owner and s.name operator(pg_catalog.=) service;
+        insert into space_events.row_changes (relation, organization, service_name, version_after, availability_after, disabled_before, disabled_after)
+            values ('pricings', owner, service, version_after, availability_after, service_disabled is true, service_disabled is true)
+            returning id, changed_at into told_id, told_at;
+        if space_events.must_notify() then
+            perform space_events.tell_readers(told_id, told_at, owner, service, null, version_after, null, availability_after, service_disabled is true);
         end if;
-        return null;
-    end if;
-    if are_many is not true then
-        return null;
-    end if;
-
-    search_path_before := pg_catalog.current_setting('search_path');
-    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    nested_loops := current_setting('enable_nestloop');
-    compiling := current_setting('jit');
-    perform set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true);
-    if tg_op = 'INSERT' then
+    elsif are_many then
+        settings_before := space_events.plan_with(array['pg_catalog, pg_temp', 'off', 'off']);
         with named as materialized (
             select distinct n.organization, n.service_name
             from new_rows n
-        ), held as materialized (
-            select s.organization, s.name, s.disabled
+        )
+        select array_agg(s.organization), array_agg(s.name)
+            into disabled_owners, disabled_names
             from public.services s
             where s.organization = any (array(select m.organization from named m))
             and s.name = any (array(select m.service_name from named m))
             and (s.organization, s.name) in (select m.organization, m.service_name from named m)
-            order by s.id
-            for key share
-        )
-        select array_agg(s.organization) filter (where s.disabled), array_agg(s.name) filter (where s.disabled)
-            into disabled_owners, disabled_names
-            from held s;
+            and s.disabled;
         if disabled_names is null then
             -- They come in the order in which they were inserted, unless they are joined.
             insert into space_events.row_changes (relation, organization, service_name, version_after, availability_after, disabled_before, disabled_after)
@@ -188,7 +163,50 @@ begin
                 left join unnest(disabled_owners, disabled_names) s (organization, name) on s.name = n.service_name and s.organization = n.organization
                 order by n.id;
         end if;
-    elsif tg_op = 'UPDATE' then
+        perform space_events.notify_readers();
+        perform space_events.plan_with(settings_before);
+    end if;
+    return null;
+end
+$$;
+comment on function space_events.record_inserted_pricings() is 'Records the pricings that a statement inserted.';
+
+create or replace function space_events.record_updated_pricings() returns trigger
+    language plpgsql security definer
+as $$
+declare
+    are_many pg_catalog.bool;
+    owner pg_catalog.text;
+    service pg_catalog.text;
+    version_before pg_catalog.text;
+    availability_before pg_catalog.text;
+    version_after pg_catalog.text;
+    availability_after pg_catalog.text;
+    service_disabled pg_catalog.bool;
+    told_id pg_catalog.int8;
+    told_at pg_catalog.timestamptz;
+    settings_before pg_catalog.text[];
+begin
+    -- However many rows there are, the LIMIT keeps the plan cheap, so it is not compiled.
+    select exists (select from new_rows offset 1), n.organization, n.service_name, o.version, n.version, o.availability, n.availability
+        into are_many, owner, service, version_before, version_after, availability_before, availability_after
+        from new_rows n
+        cross join (select r.version, r.availability from old_rows r limit 1) o;
+    if not are_many
+        and (version_before operator(pg_catalog.<>) version_after or availability_before operator(pg_catalog.<>) availability_after)
+    then
+        select s.disabled into service_disabled
+            from public.services s
+            where s.organization operator(pg_catalog.=) owner and s.name operator(pg_catalog.=) service
+            for key share;
+        insert into space_events.row_changes (relation, organization, service_name, version_before, version_after, availability_before, availability_after, disabled_before, disabled_after)
+            values ('pricings', owner, service, version_before, version_after, availability_before, availability_after, service_disabled is true, service_disabled is true)
+            returning id, changed_at into told_id, told_at;
+        if space_events.must_notify() then
+            perform space_events.tell_readers(told_id, told_at, owner, service, version_before, version_after, availability_before, availability_after, service_disabled is true);
+        end if;
+    elsif are_many then
+        settings_before := space_events.plan_with(array['pg_catalog, pg_temp', 'off', 'off']);
         with changed as materialized (
             select n.id, n.organization, n.service_name, o.version as version_before, n.version as version_after,
                 o.availability as availability_before, n.availability as availability_after
@@ -212,7 +230,51 @@ begin
             from changed c
             left join held s on s.name = c.service_name and s.organization = c.organization
             order by c.id;
-    else
+        if found then
+            perform space_events.notify_readers();
+        end if;
+        perform space_events.plan_with(settings_before);
+    end if;
+    return null;
+end
+$$;
+comment on function space_events.record_updated_pricings() is 'Records the pricings whose version or availability a statement changed.';
+
+-- If the service of a deleted pricing is gone too, the change of the service is announced
+-- instead.
+create or replace function space_events.record_deleted_pricings() returns trigger
+    language plpgsql security definer
+as $$
+declare
+    are_many pg_catalog.bool;
+    owner pg_catalog.text;
+    service pg_catalog.text;
+    version_before pg_catalog.text;
+    availability_before pg_catalog.text;
+    service_disabled pg_catalog.bool;
+    told_id pg_catalog.int8;
+    told_at pg_catalog.timestamptz;
+    settings_before pg_catalog.text[];
+begin
+    select exists (select from old_rows offset 1), o.organization, o.service_name, o.version, o.availability
+        into are_many, owner, service, version_before, availability_before
+        from old_rows o;
+    if not are_many then
+        select s.disabled into service_disabled
+            from public.services s
+            where s.organization operator(pg_catalog.=) owner and s.name operator(pg_catalog.=) service
+            for key share;
+        if not found then
+            return null;
+        end if;
+        insert into space_events.row_changes (relation, organization, service_name, version_before, availability_before, disabled_before, disabled_after)
+            values ('pricings', owner, service, version_before, availability_before, service_disabled, service_disabled)
+            returning id, changed_at into told_id, told_at;
+        if space_events.must_notify() then
+            perform space_events.tell_readers(told_id, told_at, owner, service, version_before, null, availability_before, null, service_disabled);
+        end if;
+    elsif are_many then
+        settings_before := space_events.plan_with(array['pg_catalog, pg_temp', 'off', 'off']);
         with named as materialized (
             select distinct o.organization, o.service_name
             from old_rows o
@@ -230,15 +292,15 @@ begin
             from old_rows o
             join held s on s.name = o.service_name and s.organization = o.organization
             order by o.id;
+        if found then
+            perform space_events.notify_readers();
+        end if;
+        perform space_events.plan_with(settings_before);
     end if;
-    if found then
-        perform space_events.notify_readers();
-    end if;
-    perform set_config('enable_nestloop', nested_loops, true), set_config('jit', compiling, true), set_config('search_path', search_path_before, true);
     return null;
 end
 $$;
-comment on function space_events.record_pricings() is 'Records the pricings that a statement changed.';
+comment on function space_events.record_deleted_pricings() is 'Records the pricings that a statement deleted.';
 
 create or replace function space_events.record_pricing() returns trigger
     language plpgsql security definer

@@ -9,7 +9,7 @@
 -- id that a row here has already. The id only pairs a row before a change with the row
 -- after it, in one database. So a replicated row keeps the id that it brings if that is
 -- free, and gets another if not. Later updates do not change it.
-create function space_events.settle_id() returns trigger
+create or replace function space_events.settle_id() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -54,13 +54,13 @@ create trigger pricings_settled before insert or update on public.pricings
     for each row execute function space_events.settle_id();
 create trigger pricings_inserted after insert on public.pricings
     referencing new table as new_rows
-    for each statement execute function space_events.record_pricings();
+    for each statement execute function space_events.record_inserted_pricings();
 create trigger pricings_updated after update on public.pricings
     referencing old table as old_rows new table as new_rows
-    for each statement execute function space_events.record_pricings();
+    for each statement execute function space_events.record_updated_pricings();
 create trigger pricings_deleted after delete on public.pricings
     referencing old table as old_rows
-    for each statement execute function space_events.record_pricings();
+    for each statement execute function space_events.record_deleted_pricings();
 create trigger pricings_replicated after insert or update or delete on public.pricings
     for each row execute function space_events.record_pricing();
 create trigger pricings_truncated before truncate on public.pricings

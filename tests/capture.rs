@@ -305,10 +305,12 @@ async fn a_pricing_added_while_its_service_is_enabled_is_announced_by_one_of_the
         .sql("insert into services (name, disabled) values ('Zoom', true)")
         .await;
     let (adder, enabler) = (database.connect().await, database.connect().await);
-    for version in 0..20 {
+    for round in 0..20 {
+        // One row or several, which are recorded in different ways.
+        let count = 1 + round % 2;
         let add = async {
             let sql = format!(
-                "begin; insert into pricings (service_name, version) values ('Zoom', '{version}'); commit"
+                "begin; insert into pricings (service_name, version) select 'Zoom', n::text from generate_series(1, {count}) n; commit"
             );
             adder.sql(&sql).await;
         };
@@ -318,17 +320,19 @@ async fn a_pricing_added_while_its_service_is_enabled_is_announced_by_one_of_the
                 .await
         };
         tokio::join!(add, enable);
-        let event = client.next_event().await;
-        let (kind, what) = event.split_once(' ').expect("two words");
-        assert!(["CREATED", "ACTIVED"].contains(&kind), "{event}");
-        assert_eq!(what, format!("Zoom {version}"));
+        for version in 1..=count {
+            let event = client.next_event().await;
+            let (kind, what) = event.split_once(' ').expect("two words");
+            assert!(["CREATED", "ACTIVED"].contains(&kind), "{event}");
+            assert_eq!(what, format!("Zoom {version}"));
+        }
         database
             .sql("delete from pricings; update services set disabled = true")
             .await;
-        assert_eq!(
-            client.next_event().await,
-            format!("ARCHIVED Zoom {version}")
-        );
+        for version in 1..=count {
+            let event = client.next_event().await;
+            assert_eq!(event, format!("ARCHIVED Zoom {version}"));
+        }
         assert_eq!(client.next_event().await, "DISABLED Zoom");
     }
     app.stop().await;

@@ -25,7 +25,7 @@ async fn what_captures_is_repaired_at_the_next_check_and_never_by_a_probe() {
         "drop trigger pricings_inserted on pricings; create function nothing() returns trigger language plpgsql as 'begin return null; end';
             create trigger pricings_inserted after insert on pricings for each statement execute function nothing()",
         "alter trigger services_updated on services rename to other",
-        "create trigger once_more after delete on pricings referencing old table as old_rows for each statement execute function space_events.record_pricings()",
+        "create trigger once_more after delete on pricings referencing old table as old_rows for each statement execute function space_events.record_deleted_pricings()",
         "create or replace function space_events.notify_readers() returns void language plpgsql set search_path = pg_catalog, pg_temp as 'begin end'",
         "alter function space_events.record_services() reset all",
         "alter function space_events.record_service() security invoker",

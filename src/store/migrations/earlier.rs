@@ -1,9 +1,9 @@
 //! The migrations of the builds from before 0.1.0, which the present ones replace.
 //!
-//! A database that has them all has the tables and triggers that the present ones make. A
-//! few of its functions have other names or are not needed any more. So it is not migrated:
-//! those functions are renamed, replaced or dropped, and its list becomes that of the
-//! present migrations.
+//! A database that has them all has the tables that the present ones make. A few of its
+//! functions have other names or are not needed any more. So it is not migrated: those
+//! functions are renamed, replaced or dropped, its triggers are made anew, and its list
+//! becomes that of the present migrations.
 
 use anyhow::ensure;
 
@@ -37,16 +37,32 @@ const EARLIER: [(i64, u64); 18] = [
 /// The last of the migrations that take their place; later ones are applied.
 pub(super) const REPLACED_BY: i64 = 7;
 
-/// Those of them that make the functions which the earlier ones called by other names. They
-/// only create or replace functions, so they are run over what [`LEAVE`] leaves.
-pub(super) const RUN_AGAIN: [i64; 2] = [3, 4];
+/// Those of them that make functions and triggers. They only create or replace functions, so
+/// they are run over what [`LEAVE`] leaves.
+pub(super) const RUN_AGAIN: [i64; 3] = [3, 4, 5];
 
 /// Takes away what the present migrations do not make, and empties the list.
 ///
-/// It waits until nobody writes to the two tables. The triggers call functions by their
-/// names, so a writer in the middle of one would not find a function that is renamed.
+/// It waits until nobody uses the two tables. The triggers call functions by their names, so
+/// a writer in the middle of one would not find a function that is renamed.
 pub(super) const LEAVE: &str = "
-    lock table public.services, public.pricings in share mode;
+    lock table public.services, public.pricings;
+    do $$
+    declare
+        one record;
+    begin
+        for one in
+            select t.tgname, t.tgrelid::regclass as tgrelid
+            from pg_trigger t
+            join pg_proc p on p.oid = t.tgfoid
+            where t.tgrelid in ('public.services'::regclass, 'public.pricings'::regclass)
+            and p.pronamespace = 'space_events'::regnamespace
+        loop
+            execute format('drop trigger %I on %s', one.tgname, one.tgrelid);
+        end loop;
+    end
+    $$;
+    drop function space_events.record_pricings();
     alter function space_events.must_ring() rename to must_notify;
     alter function space_events.ring() rename to notify_readers;
     alter function space_events.hold_service() rename to lock_service;
