@@ -43,10 +43,15 @@ pub(super) const RUN_AGAIN: [i64; 3] = [3, 4, 5];
 
 /// Takes away what the present migrations do not make, and empties the list.
 ///
-/// It waits until nobody uses the two tables. The triggers call functions by their names, so
-/// a writer in the middle of one would not find a function that is renamed.
+/// It first waits until nobody writes to the two tables. The triggers call functions by their
+/// names, so a writer in the middle of one would not find a function that is renamed. Such a
+/// writer may still lock a service, so it is not waited for in a circle. To drop triggers
+/// takes more than that lock. Somebody who has read a table may wait to write to it, so this
+/// second wait is short.
 pub(super) const LEAVE: &str = "
-    lock table public.services, public.pricings;
+    lock table public.services, public.pricings in share mode;
+    set local lock_timeout = '50ms';
+    lock table public.services, public.pricings in access exclusive mode;
     do $$
     declare
         one record;
