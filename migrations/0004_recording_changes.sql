@@ -77,20 +77,10 @@ end
 $$;
 comment on function space_events.tell_readers(bigint, timestamptz, text, text, text, text, text, text, boolean) is 'Wakes the readers of the journal at commit, and tells them the pricing that changed.';
 
--- There are two ways to record what a statement changed. Most statements change one row. For
--- one row, preparing to join sets of rows would take most of the time. So it is read into
--- variables, and each step is a simple statement. To set a search_path would take a fifth of
--- what is left, so these steps qualify all names, types and operators. Each operation has its
--- own function, because to ask which it is takes time too.
---
--- Several rows are recorded by one statement. A session keeps the plan that it
--- made for the first such statement. A nested loop, which is good for a few rows, takes hours
--- for a million, so the statement is planned without nested loops. JIT compilation is off
--- because it costs more than it saves.
---
--- A statement may change pricings of several organisations. It locks only the services of
--- those pricings, not services of the same names in other organisations. If it changed no row,
--- are_many is null, and nothing is done.
+-- Several rows are recorded by one statement. A session keeps the plan that it made for the
+-- first such statement. A nested loop, which is good for a few rows, takes hours for a
+-- million, so the statement is planned without nested loops. JIT compilation is off because
+-- it costs more than it saves.
 create or replace function space_events.plan_with(settings text[]) returns text[]
     language plpgsql
 as $$
@@ -108,6 +98,18 @@ end
 $$;
 comment on function space_events.plan_with(text[]) is 'Sets search_path, enable_nestloop and jit, and returns what they were.';
 
+-- There are two ways to record what a statement changed. Most statements change one row. For
+-- one row, preparing to join sets of rows would take most of the time. So it is read into
+-- variables, and each step is a simple statement. To set a search_path would take a fifth of
+-- what is left, so these steps qualify all names, types and operators. Each operation has its
+-- own function, because to ask which it is takes time too.
+--
+-- Several rows are recorded by one statement, which is planned for many.
+--
+-- A statement may change pricings of several organisations. It locks only the services of
+-- those pricings, not services of the same names in other organisations. If it changed no row,
+-- are_many is null, and nothing is done.
+--
 -- The services of new pricings are locked already, by the foreign key.
 create or replace function space_events.record_inserted_pricings() returns trigger
     language plpgsql security definer
